@@ -22,6 +22,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _TransportSecurity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TransportSecurityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TransportSecurity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRANSPORT_SECURITY_UNSPECIFIED: _TransportSecurity.ValueType  # 0
+    """Not known."""
+    TRANSPORT_SECURITY_LOOPBACK: _TransportSecurity.ValueType  # 1
+    """Not encrypted, and only from the server's machine."""
+    TRANSPORT_SECURITY_INSECURE: _TransportSecurity.ValueType  # 2
+    """Not encrypted, and from other machines: anyone on the network can read and change what is sent."""
+    TRANSPORT_SECURITY_TLS: _TransportSecurity.ValueType  # 3
+    """TLS."""
+    TRANSPORT_SECURITY_MUTUAL_TLS: _TransportSecurity.ValueType  # 4
+    """TLS, and clients must have a certificate."""
+
+class TransportSecurity(_TransportSecurity, metaclass=_TransportSecurityEnumTypeWrapper):
+    """TransportSecurity is how a server protects the connections of its clients."""
+
+TRANSPORT_SECURITY_UNSPECIFIED: TransportSecurity.ValueType  # 0
+"""Not known."""
+TRANSPORT_SECURITY_LOOPBACK: TransportSecurity.ValueType  # 1
+"""Not encrypted, and only from the server's machine."""
+TRANSPORT_SECURITY_INSECURE: TransportSecurity.ValueType  # 2
+"""Not encrypted, and from other machines: anyone on the network can read and change what is sent."""
+TRANSPORT_SECURITY_TLS: TransportSecurity.ValueType  # 3
+"""TLS."""
+TRANSPORT_SECURITY_MUTUAL_TLS: TransportSecurity.ValueType  # 4
+"""TLS, and clients must have a certificate."""
+Global___TransportSecurity: _TypeAlias = TransportSecurity  # noqa: Y015
+
 class _Feature:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1815,6 +1847,7 @@ class DescribeStoreResponse(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    TRANSPORT_SECURITY_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     """The version of the server's software, e.g. "0.4.0"."""
     durability: Global___DescribeStoreResponse.Durability.ValueType
@@ -1837,6 +1870,8 @@ class DescribeStoreResponse(_message.Message):
     """
     answers_queries: _builtins.bool
     """Whether the store answers queries; if not, each fails with QUERY_NOT_SUPPORTED. Not set by older servers."""
+    transport_security: Global___TransportSecurity.ValueType
+    """How the connections of clients are protected. Not set by older servers."""
     @_builtins.property
     def store(self) -> Global___Store:
         """The store and what it is composed of."""
@@ -1892,10 +1927,11 @@ class DescribeStoreResponse(_message.Message):
         features: _abc.Iterable[Global___Feature.ValueType] | None = ...,
         load: Global___Load | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        transport_security: Global___TransportSecurity.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries", "_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "answers_queries", b"answers_queries", "entries", b"entries", "limits", b"limits", "load", b"load", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries", "_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "answers_queries", b"answers_queries", "cluster_name", b"cluster_name", "durability", b"durability", "entries", b"entries", "features", b"features", "limits", b"limits", "load", b"load", "placement_epoch", b"placement_epoch", "push_down", b"push_down", "server_version", b"server_version", "shard_name", b"shard_name", "shards", b"shards", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries", "_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "answers_queries", b"answers_queries", "cluster_name", b"cluster_name", "durability", b"durability", "entries", b"entries", "features", b"features", "limits", b"limits", "load", b"load", "placement_epoch", b"placement_epoch", "push_down", b"push_down", "server_version", b"server_version", "shard_name", b"shard_name", "shards", b"shards", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes", "transport_security", b"transport_security", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__answers_queries: _TypeAlias = _typing.Literal["answers_queries"]  # noqa: Y015
     _WhichOneofArgType__answers_queries: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries"]  # noqa: Y015

@@ -23,6 +23,7 @@ from datastore.aio.base import Datastore
 from datastore.engine.placement import Placement
 from datastore.model.capability import Durability
 from datastore.model.errors import ConfigError, DatastoreError, DeadlineExceededError, UnavailableError
+from datastore_client.reloading import reload_all
 from datastore_client.tls import TlsFiles
 from datastore_server import supervisor
 from datastore_server.auth.gate import Gate
@@ -40,9 +41,10 @@ from datastore_server.placement.listing import Listing
 from datastore_server.placement.node import PlacedNode
 from datastore_server.placement.service import PLACEMENT_SERVICE, PlacementService
 from datastore_server.placement.system import SystemSpace
+from datastore_server.protection import allow_plain, protection_of
 from datastore_server.pulse import Pulse
 from datastore_server.service import SERVICE, DatastoreService
-from datastore_server.signals import handle_stop_signals, leave_stop_signals
+from datastore_server.signals import handle_reload_signal, handle_stop_signals, leave_signals
 from datastore_server.store_watch import StoreWatch, WatchedDatastore
 from datastore_server.transport import Transport, TransportName, new_transport
 
@@ -182,7 +184,9 @@ class Server:
     async def start(self) -> None:
         """Start to serve. Raises ConfigError, with the address, if it cannot or must not listen there."""
         resolved = await resolve(self._address)
-        _check_allowed(self._address, resolved, insecure=self._insecure)
+        self._service.transport_security = protection_of(
+            self._address, resolved, tls=self._tls, insecure=self._insecure
+        )
         if self._metrics_at is not None:
             self._metrics_at = await self._serve_metrics(self._metrics_at)
         if api_implementation.Type() == "python":
@@ -274,7 +278,7 @@ class Server:
         from datastore_server.metrics.http import HttpPort
 
         resolved = await resolve(address)
-        _check_allowed(address, resolved, insecure=self._insecure)
+        allow_plain(address, resolved, insecure=self._insecure)
         self._http = HttpPort(self._samples, self._why_not_ready)
         port = self._http.start(resolved[0]).port
         _log.info("metrics at http://%s/metrics", found := Address(address.host, port))
@@ -380,32 +384,20 @@ def _served(datastore: Datastore, cluster: ClusterInfo) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _check_allowed(address: Address, resolved: Iterable[Address], *, insecure: bool) -> None:
-    """Raise ConfigError for unencrypted connections from other machines, unless they are wanted: then warn."""
-    if address.is_secure or all(one.is_loopback for one in resolved):
-        return
-    if not insecure:
-        raise ConfigError(
-            f"{address} can be reached from other machines, and connections are not encrypted; listen with TLS"
-            f" (--tls-cert, --tls-key; `datastore tls init` makes certificates), listen on 127.0.0.1:{address.port}, or"
-            " say --insecure if the network is safe"
-        )
-    _log.warning("%s can be reached from other machines, and connections are not encrypted (--insecure)", address)
-
-
 def serve(datastore: Datastore, *, listen: str = "127.0.0.1:0", **settings: Any) -> Server:
     """A Server on a free loopback port by default, for `async with`. Settings are those of Server."""
     return Server(datastore, listen=listen, **settings)
 
 
 async def run_until_stopped(server: Server, ready: Callable[[], object] | None = None) -> None:
-    """Wait for SIGTERM or SIGINT, then shut down the running server gracefully.
+    """Wait for SIGTERM or SIGINT, then shut down the running server gracefully. SIGHUP reads changed files again.
 
     `ready` is called once signals are handled, and the service manager is notified then and when the shutdown begins. A
     second signal does not shorten the shutdown.
     """
     stopped = asyncio.Event()
     handle_stop_signals(stopped.set)
+    handle_reload_signal(_reload, stopped.set)
     thresholds, interval_s = gc.get_threshold(), sys.getswitchinterval()
     gc.set_threshold(GC_OBJECTS, *thresholds[1:])
     # Loaded modules are never freed; traversing them in each collection blocked the event loop for up to 100 ms.
@@ -423,4 +415,9 @@ async def run_until_stopped(server: Server, ready: Callable[[], object] | None =
         gc.unfreeze()
         gc.set_threshold(*thresholds)
         sys.setswitchinterval(interval_s)
-        leave_stop_signals()
+        leave_signals()
+
+
+def _reload() -> None:
+    _log.info("SIGHUP: reading changed certificates and other files again")
+    reload_all()

@@ -31,9 +31,11 @@ from datastore_server.config import (
     dump_shards,
     load_config,
     parse_server_url,
+    secure_url,
 )
 from datastore_server.counting import counted
 from datastore_server.store_urls import Durability, lmdb_url, parse_store_url
+from datastore_server.tls_config import TlsConfig
 
 __all__ = ["CONFIG_NAME", "Cluster", "Member", "command_again", "plan_cluster"]
 
@@ -86,27 +88,40 @@ class Member:
         }
 
 
-def plan_cluster(directory: Path, *, nodes: int | None, port: int | None, durability: Durability) -> Config:
+def plan_cluster(
+    directory: Path, *, nodes: int | None, port: int | None, durability: Durability, tls: TlsConfig | None = None
+) -> Config:
     """The configuration of the cluster in this directory: that of its `cluster.toml`, or a new one.
 
-    Port 0 means any free port. Raises ConfigError, with the commands that change it, if the directory has a cluster of
-    a different number of nodes, because entries would have to move.
+    Port 0 means any free port. The files of `tls` override those of `cluster.toml`; with a certificate all servers
+    listen with TLS. Raises ConfigError, with the commands that change it, if the directory has a cluster of a different
+    number of nodes, because entries would have to move.
     """
     path = directory / CONFIG_NAME
     if not path.exists():
         shards = [_new_shard(directory, f"shard-{number}", durability) for number in range(1, (nodes or 3) + 1)]
-        return Config(
+        new = Config(
             # A unique name, so that clusters on one machine cannot be mixed up.
             cluster=ClusterConfig(name=f"cluster-{os.urandom(4).hex()}"),
             proxy=ProxyConfig(listen=f"127.0.0.1:{port or 0}"),
             shards=sorted(shards, key=lambda shard: shard.name),
         )
-    config = load_config(path)
+        return _with_tls(new, tls)
+    config = _with_tls(load_config(path), tls)
     if nodes is not None and nodes != len(config.shards):
         raise ConfigError(_how_to_change(path, config, nodes, durability))
     if port is not None:
         return msgspec.structs.replace(config, proxy=msgspec.structs.replace(config.proxy, listen=f"127.0.0.1:{port}"))
     return config
+
+
+def _with_tls(config: Config, tls: TlsConfig | None) -> Config:
+    """The configuration with these files, too, and all servers with TLS if there is a certificate."""
+    if tls is None or tls == TlsConfig():
+        return config
+    tls = tls.completed(config.tls).checked("the command line", Path())
+    shards = [msgspec.structs.replace(shard, url=secure_url(shard.url)) for shard in config.shards if tls.cert]
+    return msgspec.structs.replace(config, tls=tls, shards=shards or config.shards)
 
 
 def _how_to_change(path: Path, config: Config, nodes: int, durability: Durability) -> str:
@@ -216,6 +231,8 @@ class Cluster:
             ("--wait", shard.wait_s),
         ):
             arguments += [] if value is None else [option, str(value)]
+        for option, path in self.config.tls.listening().items():
+            arguments += [option, path]
         for name, limit in self.config.cluster.limits.items():
             arguments += ["--limit", f"{name}={limit}"]
         arguments += ["--cluster", self.config.cluster.name, "--shard", shard.name]
@@ -270,6 +287,12 @@ class Cluster:
         finally:
             for task in waits:
                 task.cancel()
+
+    def reload(self) -> None:
+        """Have all processes read changed files again."""
+        for member in self.members:
+            if member.process is not None and member.process.returncode is None:
+                member.process.send_signal(signal.SIGHUP)
 
     async def stop(self) -> None:
         """Stop all, the proxy first, and wait until they have ended. Those that take too long are killed."""

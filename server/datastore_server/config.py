@@ -51,6 +51,7 @@ __all__ = [
     "parse_config",
     "parse_metrics_address",
     "parse_server_url",
+    "secure_url",
     "show_config",
     "tiers_of",
 ]
@@ -256,6 +257,11 @@ def parse_server_url(text: str) -> Address:
     return msgspec.structs.replace(_address(rest.removesuffix("/"), text, form), is_secure=is_secure)
 
 
+def secure_url(url: str) -> str:
+    """The URL of the same server, reached over TLS."""
+    return msgspec.structs.replace(parse_server_url(url), is_secure=True).url
+
+
 def parse_address(text: str, port: int = DEFAULT_PORT) -> Address:
     """The address in `HOST:PORT`, or in `HOST` at `port`; IPv6 in brackets. ConfigError for anything else."""
     if "://" in text:
@@ -325,7 +331,7 @@ def _check(config: Config, source: str, base: Path) -> Config:
 def _check_encryption(tls: TlsConfig, address: Address, where: str) -> None:
     """Refuse a shard that is reached without the TLS that its node listens with."""
     if tls.cert is not None and not address.is_secure:
-        url = msgspec.structs.replace(address, is_secure=True).url
+        url = secure_url(address.url)
         raise ConfigError(f"{where}: the table [tls] makes the servers of this file listen with TLS: write {url!r}")
 
 

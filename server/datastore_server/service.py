@@ -122,6 +122,8 @@ class DatastoreService:
         )
         self._placement = placement
         self._store_failure = store_failure
+        #: How the connections of clients are protected, once that is known.
+        self.transport_security = service_pb2.TRANSPORT_SECURITY_UNSPECIFIED
         self._probes = describe.ShardProbes(self._cluster.shards)
         self._streams: set[_Stream] = set()
         self._watches = watching.Watches(self._limits)
@@ -436,6 +438,9 @@ class DatastoreService:
         response.warnings.extend(seen.warnings)
         if self._gate is not None and not caller().may(Right.READ, ROOT):
             response = describe.without_contents(response)
+        if self.transport_security == service_pb2.TRANSPORT_SECURITY_INSECURE:
+            response.warnings.append("other machines can connect without encryption (--insecure)")
+        response.transport_security = self.transport_security
         if seen.failure is not None:
             response.status.CopyFrom(item_status(seen.failure, "DescribeStore"))
         return response.SerializeToString()

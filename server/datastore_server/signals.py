@@ -1,12 +1,13 @@
-"""The signals that ask a process with an event loop to stop."""
+"""The signals that a process with an event loop handles: those that ask it to stop, and the one to read files again."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 
-__all__ = ["handle_stop_signals", "leave_stop_signals"]
+__all__ = ["handle_reload_signal", "handle_stop_signals", "leave_signals"]
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -25,7 +26,24 @@ def handle_stop_signals(stop: Callable[[], object]) -> None:
     signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
 
 
-def leave_stop_signals() -> None:
-    """Restore Python's own handling of SIGTERM and SIGINT."""
-    for number in _STOP_SIGNALS:
+def handle_reload_signal(reload: Callable[[], object], stop: Callable[[], object]) -> None:
+    """Call `reload` on the running loop for each SIGHUP from now on; `stop` if the terminal is gone."""
+    had_terminal = _has_terminal()
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGHUP, lambda: stop() if had_terminal and not _has_terminal() else reload()
+    )
+
+
+def leave_signals() -> None:
+    """Restore Python's own handling of all these signals."""
+    for number in (*_STOP_SIGNALS, signal.SIGHUP):
         asyncio.get_running_loop().remove_signal_handler(number)
+
+
+def _has_terminal() -> bool:
+    """Whether the process has a terminal that may send it signals."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -31,6 +31,11 @@ class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client_cert: Annotated[str | None, valid("the file of the certificate that nodes are shown")] = None
     client_key: Annotated[str | None, valid("the file of the private key of `client_cert`")] = None
 
+    @classmethod
+    def given(cls, **files: Path | None) -> TlsConfig:
+        """These files, by absolute paths; those that are None are not given."""
+        return cls(**{name: str(path.absolute()) for name, path in files.items() if path is not None})
+
     def checked(self, source: str, base: Path) -> TlsConfig:
         """The same with absolute paths, relative ones being below `base`. Raises ConfigError for a missing file."""
         for one, other in (("cert", "key"), ("key", "cert"), ("client_ca", "cert"), ("client_cert", "client_key")):
@@ -43,6 +48,11 @@ class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """A copy with the files of `other` where this has none."""
         given = {name: path for name, path in msgspec.structs.asdict(self).items() if path is not None}
         return msgspec.structs.replace(other, **given)
+
+    def listening(self) -> dict[str, str]:
+        """The options of `datastore serve` that make it listen with these files."""
+        options = {"--tls-cert": self.cert, "--tls-key": self.key, "--tls-client-ca": self.client_ca}
+        return {option: path for option, path in options.items() if path is not None}
 
     def files(self) -> TlsFiles | None:
         """What a server listens with; None without TLS. Raises ConfigError for files that are not valid."""

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from datastore import Key, Query, aio
+from datastore import Key, Query, aio, wire
+from datastore.model.errors import ConfigError, DatastoreClosedError, UnavailableError
+from datastore.v1 import service_pb2
+from datastore_client.aio import connect
 from datastore_client.tls import Credentials
-from datastore_server.app import serve
-from datastore_server.call import Call, ServedMethod, at_once
+from datastore_server.app import Server, serve
+from datastore_server.call import Call, ServedMethod
+from datastore_server.call import at_once as answer_at_once
+from datastore_server.certificates.authority import Pair, new_authority
 from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.limits import Limits
+from datastore_server.service import DatastoreService
 from datastore_server.store_urls import parse_store_url
 from datastore_server.tls_config import TlsConfig
 from datastore_server.topology import build_node, build_proxy
 from datastore_server.transport import new_transport
-from tests.support.certificates import Files, write_files
+from tests.support.certificates import HOSTS, Files, write_files, write_pair
 from tests.support.colours import connected
 
 KEY = Key("/k:1")
@@ -61,7 +68,7 @@ async def identities(transport: Any, files: Files, *, mutual: bool) -> list[tupl
         assert call.peer().startswith("ipv4:127.0.0.1:")
         return b""
 
-    methods = [ServedMethod("/t.T/Who", False, who), ServedMethod("/t.T/Now", False, who, at_once(who))]
+    methods = [ServedMethod("/t.T/Who", False, who), ServedMethod("/t.T/Now", False, who, answer_at_once(who))]
     server = new_transport(transport, Limits(), methods)
     port = server.add_secure_port("127.0.0.1:0", files.server(mutual=mutual))
     await server.start()
@@ -102,3 +109,210 @@ async def test_a_proxy_reaches_its_nodes_with_its_own_certificate(
         query = Query(Key("/k")).order("key")
         assert sorted([value async for value in store.query(query)]) == list(range(20))
         assert await store.get(Key("/k:7")) == 7
+
+
+# What is wrong, in the words of the client
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Files of another authority."""
+    return write_files(tmp_path_factory.mktemp("others"), new_authority("other"))
+
+
+async def refusal(server: Server, url: str, **given: Path) -> str:
+    """Why a client cannot call the server."""
+    async with connect(url.replace("PORT", str(server.port)), **given) as store:
+        with pytest.raises(UnavailableError) as caught:
+            await store.get(KEY)
+    assert caught.value.retry_after_s is None
+    return str(caught.value)
+
+
+async def test_a_client_is_told_why_it_does_not_trust_a_server(
+    files: Files, others: Files, tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    authority = new_authority("test")
+    own = write_files(tmp_path / "own", authority)
+
+    async def served(pair: Pair | None) -> Server:
+        if pair is not None:
+            write_pair(pair, own.cert, own.key)
+        tls = None if pair is None else own.server()
+        return await stack.enter_async_context(serve(aio.DictDatastore(), tls=tls))
+
+    for pair, words in (
+        (authority.server("s", HOSTS, days=-1), "its certificate has expired"),
+        (authority.server("s", ["elsewhere"]), "its certificate is for another host"),
+        (authority.client("s"), "its certificate is not for a server"),
+        (None, "it does not use TLS; without TLS its URL begins with grpc:"),
+    ):
+        server = await served(pair)
+        assert f"cannot connect to grpcs://127.0.0.1:{server.port} ({words})" == await refusal(
+            server, "grpcs://127.0.0.1:PORT", ca=own.ca
+        )
+    server = await served(authority.server("s", HOSTS))
+    assert "not of an authority that is trusted here" in await refusal(server, "grpcs://127.0.0.1:PORT", ca=others.ca)
+    assert "not of an authority that is trusted here" in await refusal(server, "grpcs://127.0.0.1:PORT")
+
+
+async def test_a_client_that_a_server_refuses_is_told_what_it_may_lack(
+    transport: Any, files: Files, others: Files
+) -> None:
+    async with serve(aio.DictDatastore(), tls=files.server(mutual=True), transport=transport) as server:
+        foreign = {"cert": others.client_cert, "key": others.client_key}
+        for given in ({}, foreign):
+            assert "it may demand a certificate, cert and key" in await refusal(
+                server, "grpcs://127.0.0.1:PORT", ca=files.ca, **given
+            )
+        assert "with TLS its URL begins with grpcs:" in await refusal(server, "grpc://127.0.0.1:PORT")
+
+
+def test_files_are_not_taken_for_a_server_without_tls(files: Files) -> None:
+    for given in ({"ca": files.ca}, {"cert": files.client_cert, "key": files.client_key}):
+        with pytest.raises(ConfigError, match=f"no use for {', '.join(given)}: write grpcs://"):
+            connect("grpc://127.0.0.1", **given)
+
+
+# Changed files
+
+
+async def filled() -> aio.DictDatastore:
+    """A store with more entries than a stream sends unread."""
+    store = aio.DictDatastore()
+    for number in range(5000):
+        await store.put(Key(f"/k:{number:05}"), wire.encode_value("x" * 1000))
+    return store
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients look at their files before each call."""
+    monkeypatch.setattr("datastore_client.reloading.CHECK_S", 0.0)
+
+
+@pytest.fixture
+def callers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The identities of those who called DescribeStore."""
+    seen: list[tuple[str, ...]] = []
+    describe_store = DatastoreService.describe_store
+
+    async def noting(self: DatastoreService, request: bytes, call: Call) -> bytes:
+        seen.append(call.identities())
+        return await describe_store(self, request, call)
+
+    monkeypatch.setattr(DatastoreService, "describe_store", noting)
+    return seen
+
+
+async def test_new_connections_get_the_new_certificate_and_open_streams_go_on(
+    transport: Any, tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    files = write_files(tmp_path / "tls")
+    store = await filled()
+    server = await stack.enter_async_context(serve(store, tls=files.server(), transport=transport))
+    before = await stack.enter_async_context(connect(server.url, ca=str(files.ca)))
+    cursor = before.query(Query(Key("/k")).order("key"))
+    await anext(cursor)
+    trusted = tmp_path / "old.pem"
+    trusted.write_bytes(files.ca.read_bytes())
+    new = write_files(tmp_path / "tls", new_authority("new"))
+    async with connect(server.url, ca=new.ca) as after:
+        assert await after.get(Key("/k:00007")) is not None
+    assert "not of an authority" in await refusal(server, "grpcs://127.0.0.1:PORT", ca=trusted)
+    assert len([value async for value in cursor]) == 4999
+
+
+async def test_a_pair_that_is_half_written_is_not_taken(
+    transport: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = write_files(tmp_path)
+    async with serve(aio.DictDatastore(), tls=files.server(), transport=transport) as server:
+        files.key.write_bytes(new_authority("new").pair.key)
+        async with connect(server.url, ca=files.ca) as store:
+            await store.put(KEY, 1)
+        (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert f"{files.key} is not the key of the certificate {files.cert}; what was read before" in warning
+
+
+async def test_clients_of_an_authority_that_is_no_longer_trusted_are_refused(
+    transport: Any, tmp_path: Path, others: Files, callers: list[tuple[str, ...]]
+) -> None:
+    files = write_files(tmp_path)
+    async with serve(aio.DictDatastore(), tls=files.server(mutual=True), transport=transport) as server:
+        async with connect(server.url, **files.client(mutual=True)) as store:
+            await store.describe_store()
+        ours = tmp_path / "ours.pem"
+        ours.write_bytes(files.ca.read_bytes())
+        files.ca.write_bytes(others.ca.read_bytes())
+        given = {"cert": files.client_cert, "key": files.client_key}
+        assert "it may demand a certificate" in await refusal(server, "grpcs://127.0.0.1:PORT", ca=ours, **given)
+        async with connect(server.url, ca=ours, cert=others.client_cert, key=others.client_key) as store:
+            await store.describe_store()
+    assert callers == [("ada",), ("ada",)]
+
+
+async def test_calls_after_a_change_show_the_new_certificate_and_open_cursors_go_on(
+    colour: Any, at_once: None, tmp_path: Path, callers: list[tuple[str, ...]]
+) -> None:
+    authority = new_authority("test")
+    files = write_files(tmp_path, authority)
+    async with serve(await filled(), tls=files.server(mutual=True)) as server:
+        credentials = Credentials(**files.client(mutual=True))
+        async with connected(colour, server.url, credentials=credentials) as store:
+            await colour.call(store.describe_store)
+            cursor = store.query(Query(Key("/k")).order("key"))
+            await colour.read(cursor, 1)
+            channels = store._connection._channels
+            first = channels._lines["unary_stream"].channel
+            write_pair(authority.client("bob"), files.client_cert, files.client_key)
+            await colour.call(store.describe_store)
+            other = store.query(Query(Key("/k"), limit=1))
+            assert len(await colour.read(other)) == 1
+            assert channels._lines["unary_stream"].channel is not first
+            assert [line.channel for line in channels._replaced] == [first]
+            assert len(await colour.read(cursor)) == 4999
+            assert channels._replaced == set()
+    assert callers == [("ada",), ("bob",)]
+
+
+async def test_an_abandoned_cursor_on_replaced_certificates_ends_with_the_store(
+    colour: Any, at_once: None, tmp_path: Path
+) -> None:
+    authority = new_authority("test")
+    files = write_files(tmp_path, authority)
+    async with serve(await filled(), tls=files.server(mutual=True)) as server:
+        credentials = Credentials(**files.client(mutual=True))
+        async with connected(colour, server.url, credentials=credentials) as store:
+            cursor = store.query(Query(Key("/k")).order("key"))
+            await colour.read(cursor, 1)
+            write_pair(authority.client("bob"), files.client_cert, files.client_key)
+            await colour.call(store.get, KEY)
+        with pytest.raises(DatastoreClosedError):
+            await colour.read(cursor)
+
+
+# Where servers listen
+
+
+async def test_a_server_reports_how_its_connections_are_protected(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def reported(reached: dict[str, Path], **settings: Any) -> int:
+        async with serve(aio.DictDatastore(), **settings) as server:
+            scheme = server.url.partition("://")[0]
+            async with connect(f"{scheme}://127.0.0.1:{server.port}", **reached) as store:
+                return int((await store.describe_store()).transport_security)
+
+    everywhere = "0.0.0.0:0"
+    assert await reported({}) == service_pb2.TRANSPORT_SECURITY_LOOPBACK
+    assert await reported({}, insecure=True) == service_pb2.TRANSPORT_SECURITY_LOOPBACK
+    tls = {"listen": everywhere, "tls": files.server()}
+    assert await reported(files.client(), **tls) == service_pb2.TRANSPORT_SECURITY_TLS
+    tls = {"listen": everywhere, "tls": files.server(mutual=True)}
+    assert await reported(files.client(mutual=True), **tls) == service_pb2.TRANSPORT_SECURITY_MUTUAL_TLS
+    assert "WARNING" not in caplog.text
+    assert await reported({}, listen=everywhere, insecure=True) == service_pb2.TRANSPORT_SECURITY_INSECURE
+    assert "0.0.0.0:0 can be reached from other machines, and connections are not encrypted (--insecure)" in caplog.text
+    with pytest.raises(ConfigError, match=r"--tls-cert and --tls-key.*`datastore tls init`.*say --insecure"):
+        await reported({}, listen=everywhere)

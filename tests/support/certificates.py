@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datastore_client.tls import TlsFiles
-from datastore_server.authority import Authority, Pair, new_authority
+from datastore_server.certificates.authority import Authority, Pair, new_authority
 
 HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -34,6 +34,7 @@ def write_pair(pair: Pair, cert: Path, key: Path) -> None:
     for path, content in ((key, pair.key), (cert, pair.cert)):
         temporary = path.with_suffix(".new")
         temporary.write_bytes(content)
+        temporary.chmod(0o600)
         temporary.replace(path)
 
 

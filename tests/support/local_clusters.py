@@ -74,7 +74,7 @@ def alive(pid: int) -> bool:
 
 
 def answers(url: str) -> bool:
-    host, port = url.removeprefix("grpc://").rsplit(":", 1)
+    host, port = url.partition("://")[2].rsplit(":", 1)
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) == 0
 

@@ -61,6 +61,31 @@ def test_a_server_that_does_not_answer_is_reported_in_plain_words(details, words
     assert is_unsent(failure)
 
 
+VERIFY = "Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1000007d:...:CERTIFICATE_VERIFY_FAILED: "
+
+
+@pytest.mark.parametrize(
+    ("scheme", "details", "words"),
+    [
+        ("grpcs", f"{VERIFY}unable to get local issuer certificate: OK", "its certificate is not of an authority that"),
+        ("grpcs", f"{VERIFY}certificate has expired: OK", "its certificate has expired"),
+        ("grpcs", f"{VERIFY}certificate is not yet valid: OK", "do the clocks agree"),
+        ("grpcs", f"{VERIFY}unsupported certificate purpose: OK", "its certificate is not for a server"),
+        ("grpcs", "Custom verification check failed ... Hostname Verification Check failed.", "for another host"),
+        ("grpcs", "SSL_ERROR_SSL: error:100000f7:...:WRONG_VERSION_NUMBER: ...: OK", "its URL begins with grpc:"),
+        ("grpcs", "UNAVAILABLE: ipv4:127.0.0.1:7420: Socket closed", "it may demand a certificate, cert and key"),
+        ("grpcs", "UNAVAILABLE: ipv4:127.0.0.1:7420: Connection reset by peer", "it may demand a certificate"),
+        ("grpc", "UNAVAILABLE: ipv4:127.0.0.1:7420: Socket closed", "with TLS its URL begins with grpcs:"),
+    ],
+)
+def test_a_connection_that_one_side_refused_says_what_may_help(scheme, details, words):
+    url = f"{scheme}://127.0.0.1:7420"
+    error = call_error(Failure(grpc.StatusCode.UNAVAILABLE, ALL_ADDRESSES + details), url, 10.0)
+    assert isinstance(error, UnavailableError)
+    assert str(error).startswith(f"cannot connect to {url} (")
+    assert words in str(error)
+
+
 @pytest.mark.parametrize(
     ("code", "details", "words"),
     [

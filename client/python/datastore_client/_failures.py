@@ -14,6 +14,7 @@ from datastore.model.errors import (
     InternalError,
     UnavailableError,
 )
+from datastore_client.channel import parse_target
 
 __all__ = ["call_error", "is_answer", "is_unsent", "item_error", "may_have_been_made"]
 
@@ -33,6 +34,19 @@ _PLAIN_WORDS = {
     "RST_STREAM": "it ended the call",
     "CANCELLED": "it ended the call",
 }
+#: gRPC's errors of TLS handshakes that the client ended, by a part of their text, the general ones last.
+_REFUSED = {
+    "WRONG_VERSION_NUMBER": "it does not use TLS; without TLS its URL begins with grpc:",
+    "certificate has expired": "its certificate has expired",
+    "certificate is not yet valid": "its certificate is not valid yet; do the clocks agree?",
+    "unsupported certificate purpose": "its certificate is not for a server",
+    "Hostname Verification Check failed": "its certificate is for another host",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not of an authority that is trusted here; name its file with ca",
+}
+#: How gRPC says that the server closed a connection before the first call. A server does not say why it ends TLS.
+_ENDED = ("Socket closed", "Connection reset", "Broken pipe")
+_ENDED_TLS = "it ended the TLS handshake; it may demand a certificate, cert and key, of an authority that it trusts"
+_ENDED_PLAIN = "it closed the connection; with TLS its URL begins with grpcs:"
 #: The beginnings of the details of calls that were never sent, because there was no connection.
 _UNSENT = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
 
@@ -50,8 +64,8 @@ def call_error(error: Any, url: str, timeout_s: float) -> DatastoreError:
     if isinstance(failure, InternalError) and "RST_STREAM" in details:
         failure = UnavailableError()
     if isinstance(failure, UnavailableError):
-        what = f"nothing answers at {url}" if is_unsent(error) else f"a call to {url} was cut short"
-        failure.args = (f"{what} ({_plainly(details)})",)
+        cut = f"a call to {url} was cut short ({_plainly(details)})"
+        failure.args = (_unconnected(details, url) if is_unsent(error) else cut,)
     elif isinstance(failure, DeadlineExceededError):
         failure.args = (f"the call to {url} did not finish within {timeout_s:.3g} s",)
     else:
@@ -69,6 +83,16 @@ def _of_server(error: DatastoreError) -> DatastoreError:
     if isinstance(error, DatastoreClosedError):
         return UnavailableError(str(error), shard=error.shard)
     return error
+
+
+def _unconnected(details: str, url: str) -> str:
+    """Why there is no connection to `url`, and what may help."""
+    refused = next((words for part, words in _REFUSED.items() if part in details), None)
+    if refused is None and any(part in details for part in _ENDED):
+        refused = _ENDED_TLS if parse_target(url).is_secure else _ENDED_PLAIN
+    if refused is not None:
+        return f"cannot connect to {url} ({refused})"
+    return f"nothing answers at {url} ({_plainly(details)})"
 
 
 def _plainly(details: str) -> str:

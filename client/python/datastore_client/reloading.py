@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from datastore.model.errors import ConfigError
 
-__all__ = ["CHECK_S", "Reloading"]
+__all__ = ["CHECK_S", "Reloading", "reload_all"]
 
 _log = logging.getLogger("datastore.files")
 
@@ -44,6 +45,7 @@ class Reloading(Generic[_Content]):
         self._state: _State | None = state if _is_settled(state) else None
         self._warning = ""
         self._look_at = time.monotonic() + CHECK_S
+        _all.add(self)
 
     def current(self) -> _Content:
         """The contents. Looks at the files if that is due."""
@@ -71,6 +73,16 @@ class Reloading(Generic[_Content]):
         if content != self._content:
             self._content = content
             _log.info("read again after a change: %s", ", ".join(map(str, self._paths)))
+
+
+#: Those in use.
+_all: WeakSet[Reloading[Any]] = WeakSet()
+
+
+def reload_all() -> None:
+    """Look at the files of all that is in use in this process now, e.g. because of a signal."""
+    for one in list(_all):
+        one.reload()
 
 
 def _state_of(paths: Sequence[Path]) -> _State:

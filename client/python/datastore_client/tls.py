@@ -17,7 +17,7 @@ from datastore_client.channel import Target, parse_target
 from datastore_client.reloading import Reloading
 from datastore_client.token_file import TokenFile, check_encrypted
 
-__all__ = ["Credentials", "FilePath", "Pem", "TlsFiles", "check_use"]
+__all__ = ["Credentials", "FilePath", "Pem", "TlsFiles", "check_use", "system_ca"]
 
 FilePath: TypeAlias = str | os.PathLike[str]
 
@@ -90,7 +90,8 @@ class Credentials:
         """What gRPC needs to connect over TLS; another object when the files have changed."""
         pem = self._files.current()
         if pem is not self._pem or self._for_channels is None:
-            self._for_channels = grpc.ssl_channel_credentials(pem.ca or _system_ca(), pem.key, pem.cert)
+            roots = pem.ca if pem.ca is not None or (path := system_ca()) is None else _read_file(path)
+            self._for_channels = grpc.ssl_channel_credentials(roots, pem.key, pem.cert)
             self._pem = pem
         return self._for_channels
 
@@ -175,9 +176,9 @@ def _because(error: Exception) -> str:
     return f" ({str(reason).lower().replace('_', ' ')})" if reason else ""
 
 
-def _system_ca() -> bytes | None:
-    """The certificates that the system trusts; None if there is no such file: gRPC has a list of its own."""
+def system_ca() -> Path | None:
+    """The file of the authorities that the system trusts; None if there is none: gRPC has a list of its own."""
     import ssl
 
     path = ssl.get_default_verify_paths().cafile
-    return None if path is None else Path(path).read_bytes()
+    return None if path is None else Path(path)

@@ -15,6 +15,8 @@ from datastore import __version__
 from datastore.model.extras import require
 
 require("click", "server")
+# Our errors say more clearly what gRPC would log to stderr. It reads this when it is loaded.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import click
 from click.exceptions import NoSuchCommand
@@ -47,6 +49,7 @@ _COMMANDS = {
     "export": "transfer.exporting",
     "status": "status",
     "placement": "placement",
+    "tls": "tls",
     "config": "config",
     "token": "token",
 }
@@ -122,8 +125,6 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    # Our errors say more clearly what gRPC would log to stderr. It reads this when it is loaded.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     streams.prepare()
     code = run(_command)
     # From here on Ctrl-C must not print a traceback either.

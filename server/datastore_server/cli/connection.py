@@ -43,6 +43,9 @@ def reaching(settings: Settings) -> Iterator[None]:
     except UnavailableError as error:
         if error.shard is not None or isinstance(error, OverloadedError):
             raise
+        if str(error).startswith("cannot connect"):
+            check = f"datastore tls check {settings.server}"
+            raise UnavailableError(f"{error}\nTo see what is wrong:\n  {check}") from error
         raise UnavailableError(
             f"{error}\nIs a server running at {settings.server}? Start one with\n"
             f"  datastore serve lmdb:///DIRECTORY\nor name another with --server or DATASTORE_SERVER."

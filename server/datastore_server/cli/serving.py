@@ -26,7 +26,7 @@ from datastore_server.auth_config import AuthConfig
 from datastore_server.cli.auth_options import token_file_option, tokens_option
 from datastore_server.cli.observing_options import Observing, observing_options
 from datastore_server.cli.output import ExitCode, print_json, print_table, say
-from datastore_server.cli.settings import Settings, json_option
+from datastore_server.cli.settings import Settings, all_options, certificate_options, json_option
 from datastore_server.cli.tls_options import insecure_option, tls_options
 from datastore_server.cluster import Cluster, command_again, plan_cluster
 from datastore_server.config import (
@@ -43,7 +43,7 @@ from datastore_server.limits import Limits, limits_of
 from datastore_server.operating import LogConfig, MetricsConfig
 from datastore_server.server_config import load_server
 from datastore_server.shard_watch import watching
-from datastore_server.signals import handle_stop_signals
+from datastore_server.signals import handle_reload_signal, handle_stop_signals
 from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
 from datastore_server.tls_config import TlsConfig
 from datastore_server.topology import Topology, build_node, build_proxy
@@ -281,10 +281,16 @@ def _configured(given: _Served, path: Path) -> _Served:
             f"{path}: shard {shard.name} has no store; add it to the file, or name it: "
             f"datastore serve STORE --cluster {config.cluster.name} --shard {shard.name}"
         )
+    tls = given.tls.completed(config.tls)
+    if parse_server_url(shard.url).is_secure and tls.cert is None:
+        raise ConfigError(
+            f"{path}: shard {shard.name} is reached at {shard.url}, so its node needs a certificate: cert and key of"
+            " [tls], or --tls-cert and --tls-key"
+        )
     completed = replace(
         given,
         limits=config.cluster.limits | given.limits,
-        tls=given.tls.completed(config.tls),
+        tls=tls,
         auth=given.auth.completed(config.auth),
         metrics=config.metrics,
         log=config.log,
@@ -472,10 +478,12 @@ def _stop_when_stdin_ends() -> None:
     show_default=True,
     help="Durability of a new cluster, as for serve.",
 )
+@tls_options
+@all_options(*certificate_options())
 @json_option
 @click.pass_obj
 def cluster_command(
-    settings: Settings, nodes: int | None, directory: Path, port: int | None, durability: Durability
+    settings: Settings, *, nodes: int | None, directory: Path, port: int | None, durability: Durability, tls: TlsConfig
 ) -> int:
     """Start several nodes on LMDB and a proxy on this machine, each in its own process, and watch them until stopped.
 
@@ -488,7 +496,9 @@ def cluster_command(
     DIRECTORY/cluster.toml, nothing is served, and the command that resolves it is printed. Ctrl-C or SIGTERM stops all
     processes.
     """
-    config = plan_cluster(directory, nodes=nodes, port=port, durability=durability)
+    if tls.cert is not None:
+        tls = tls.completed(TlsConfig.given(ca=settings.ca, client_cert=settings.cert, client_key=settings.key))
+    config = plan_cluster(directory, nodes=nodes, port=port, durability=durability, tls=tls)
     cluster = Cluster(directory.absolute(), config)
     cluster.make_directories()
     with logs.to_file(cluster.logs / "cluster.log"):
@@ -498,6 +508,7 @@ def cluster_command(
 async def _run_cluster(settings: Settings, cluster: Cluster) -> int:
     stopped = asyncio.Event()
     handle_stop_signals(stopped.set)
+    handle_reload_signal(cluster.reload, stopped.set)
     stop = asyncio.create_task(stopped.wait())
     run = asyncio.create_task(_start_and_watch(settings, cluster))
     try:
@@ -545,10 +556,14 @@ def _print_running(settings: Settings, cluster: Cluster, found: Findings) -> Non
         [[member.role, member.name, member.url, member.pid, member.directory] for member in cluster.members],
     )
     click.echo(f"Configuration: {cluster.config_path}")
+    tls = cluster.config.tls
     if found.differences:
         click.echo("NOT SERVING: everything runs, but the nodes do not match the configuration.")
     for difference in found.all:
         click.echo(str(difference))
     if not found.differences:
         click.echo(f"Ready. In another terminal:\n  export DATASTORE_SERVER={cluster.proxy.url}")
+        for name, file in (("CA", tls.ca), ("CERT", tls.client_cert), ("KEY", tls.client_key)):
+            if file is not None:
+                click.echo(f"  export DATASTORE_{name}={shlex.quote(file)}")
     sys.stdout.flush()

@@ -17,7 +17,7 @@ from datastore_client.channel import parse_target
 from datastore_client.tls import Credentials
 from datastore_server.config import DEFAULT_LISTEN, parse_server_url
 
-__all__ = ["CALL_TIMEOUT_S", "KEY", "Settings", "all_options", "json_option", "server_options"]
+__all__ = ["CALL_TIMEOUT_S", "KEY", "Settings", "all_options", "certificate_options", "json_option", "server_options"]
 
 #: The default timeout of a call in seconds: long enough for a busy server.
 CALL_TIMEOUT_S = 30.0
@@ -124,13 +124,21 @@ def _file_option(name: str, text: str, outermost: bool) -> Callable[[Any], Any]:
     )
 
 
+def certificate_options(*, outermost: bool = False) -> list[Callable[[Any], Any]]:
+    """`--ca`, `--cert` and `--key`: how servers with TLS are reached."""
+    return [
+        _file_option("ca", "Authorities to trust in servers with TLS.  [default: the system's]", outermost),
+        _file_option("cert", "Certificate for servers that demand one.", outermost),
+        _file_option("key", "Private key of --cert.", outermost),
+    ]
+
+
 def server_options(*, outermost: bool = False, has_own_key: bool = False) -> Callable[[_Function], _Function]:
     """Add `--server`, its files, `--timeout` and `--json`, before or after the command's name; the last counts.
 
     The environment variables belong to the outermost command only, or they would override an option there. A command
     whose `--key` is another option gets that of the server before its name.
     """
-    key = _file_option("key", "Private key of --cert.", outermost)
     return all_options(
         click.option(
             "--server",
@@ -141,9 +149,7 @@ def server_options(*, outermost: bool = False, has_own_key: bool = False) -> Cal
             callback=_checked_server,
             help=f"Server to talk to; grpcs: for TLS.  [default: grpc://{DEFAULT_LISTEN}]",
         ),
-        _file_option("ca", "Authorities to trust in servers with TLS.  [default: the system's]", outermost),
-        _file_option("cert", "Certificate for servers that demand one.", outermost),
-        *([] if has_own_key else [key]),
+        *certificate_options(outermost=outermost)[: 2 if has_own_key else 3],
         _file_option("token_file", "Token for servers that want one, by `datastore token create`.", outermost),
         click.option(
             "--insecure",

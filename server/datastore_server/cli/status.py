@@ -25,6 +25,17 @@ NODE_TIMEOUT_S = 2.0
 #: The health values of servers that answer reads.
 _SERVES = ("serving", "read-only")
 
+_COLUMNS = (
+    *("role", "name", "address", "health", "slots", "entries", "bytes"),
+    *("store", "durability", "security", "version"),
+)
+
+_SECURITY = {
+    service_pb2.TRANSPORT_SECURITY_LOOPBACK: "loopback",
+    service_pb2.TRANSPORT_SECURITY_INSECURE: "insecure",
+    service_pb2.TRANSPORT_SECURITY_TLS: "tls",
+    service_pb2.TRANSPORT_SECURITY_MUTUAL_TLS: "mutual tls",
+}
 _DURABILITY = {
     service_pb2.DescribeStoreResponse.DURABILITY_MEMORY: "memory",
     service_pb2.DescribeStoreResponse.DURABILITY_ASYNC: "async",
@@ -56,9 +67,10 @@ def status_command(settings: Settings, *, watch: bool, interval_s: float) -> int
     "health" is "serving"; "read-only" while a change of the placement is under way; "not serving" for a server that
     refuses every key, or whose store does not answer; "refused" for a shard whose node is not what the proxy expects,
     and "unavailable" for one that does not answer. "slots" is how many of the 16,384 slots the node owns. "bytes" is
-    the disk space in use, including reusable space. "tiers" are the caches of a store and what they are before, with
-    their hits and misses since the server started. A proxy shows the sum of its shards, or nothing while one of them
-    does not answer.
+    the disk space in use, including reusable space. "security" is how connections are protected: "tls" or "mutual tls";
+    "loopback" is not encrypted, and only for its own machine; "insecure" is not encrypted, for other machines too.
+    "tiers" are the caches of a store and what they are before, with their hits and misses since the server started. A
+    proxy shows the sum of its shards, or nothing while one of them does not answer.
 
     With --watch, until Ctrl-C, there are also, from each server that can be reached from here, its calls and failed
     calls a second, how long half of its unary calls took at most, and all but a hundredth ("p50", "p99"), its open
@@ -79,8 +91,7 @@ def status_command(settings: Settings, *, watch: bool, interval_s: float) -> int
     if settings.json:
         print_json(json_of(asked, rows))
     else:
-        columns = ["role", "name", "address", "health", "slots", "entries", "bytes", "store", "durability", "version"]
-        print_table(columns, [[cell(row[column]) for column in columns] for row in rows])
+        print_table(_COLUMNS, [[cell(row[column]) for column in _COLUMNS] for row in rows])
         _print_tiers(rows)
         for line in lines_of(rows):
             click.echo(line)
@@ -181,7 +192,7 @@ async def ask(settings: Settings, clients: Clients) -> Asked:
 
 async def _shard(shard: service_pb2.Shard, node: NodeClient) -> tuple[dict[str, Any], service_pb2.Load | None]:
     """The row of a shard, from the proxy and from the shard's node, and its load."""
-    row: dict[str, Any] = {"store": None, "tiers": None, "durability": None, "version": None}
+    row: dict[str, Any] = dict.fromkeys(("store", "tiers", "durability", "security", "version"))
     load = None
     failure = wire.status_to_error(shard.status) if shard.HasField("status") else None
     # It is enough that the proxy reaches it; from here it may be behind a firewall.
@@ -241,6 +252,7 @@ def _server_row(url: str, answer: service_pb2.DescribeStoreResponse) -> dict[str
         "store": _store_text(answer.store),
         "tiers": _tiers_of(answer.store) or None,
         "durability": _DURABILITY.get(answer.durability),
+        "security": _SECURITY.get(answer.transport_security),
         "version": answer.server_version or None,
         "error": None,
         "warnings": list(answer.warnings),

@@ -26,8 +26,7 @@ def tls_options(function: _Function) -> _Function:
     def command(
         *arguments: Any, tls_cert: Path | None, tls_key: Path | None, tls_client_ca: Path | None, **rest: Any
     ) -> Any:
-        given = {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}
-        tls = TlsConfig(**{name: str(path.absolute()) for name, path in given.items() if path is not None})
+        tls = TlsConfig.given(cert=tls_cert, key=tls_key, client_ca=tls_client_ca)
         return function(*arguments, tls=tls, **rest)
 
     add = all_options(

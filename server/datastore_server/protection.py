@@ -1,0 +1,44 @@
+"""Whether a server may listen at an address, and how its connections are protected there. Opens no ports."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from datastore.model.errors import ConfigError
+from datastore.v1 import service_pb2
+from datastore_client.tls import TlsFiles
+from datastore_server.config import Address
+
+__all__ = ["allow_plain", "protection_of"]
+
+_log = logging.getLogger("datastore.server")
+
+
+def protection_of(
+    address: Address, resolved: Iterable[Address], *, tls: TlsFiles | None, insecure: bool
+) -> service_pb2.TransportSecurity.ValueType:
+    """How connections to the `resolved` addresses of `address` are protected. Raises ConfigError like `allow_plain`."""
+    if tls is not None:
+        is_mutual = tls.current().ca is not None
+        return service_pb2.TRANSPORT_SECURITY_MUTUAL_TLS if is_mutual else service_pb2.TRANSPORT_SECURITY_TLS
+    instead = "listen with TLS (--tls-cert and --tls-key; `datastore tls init` makes certificates), "
+    if allow_plain(address, resolved, insecure=insecure, instead=instead):
+        return service_pb2.TRANSPORT_SECURITY_INSECURE
+    return service_pb2.TRANSPORT_SECURITY_LOOPBACK
+
+
+def allow_plain(address: Address, resolved: Iterable[Address], *, insecure: bool, instead: str = "") -> bool:
+    """Whether other machines can make connections to `address`, which are not encrypted.
+
+    Raises ConfigError, which says what to do `instead`, unless that is allowed by `insecure`: then a warning is logged.
+    """
+    if all(one.is_loopback for one in resolved):
+        return False
+    if not insecure:
+        raise ConfigError(
+            f"{address} can be reached from other machines, and connections are not encrypted; {instead}listen on"
+            f" 127.0.0.1:{address.port}, or say --insecure if the network is safe"
+        )
+    _log.warning("%s can be reached from other machines, and connections are not encrypted (--insecure)", address)
+    return True

@@ -23,7 +23,7 @@ def handle_stop_signals(stop: Callable[[], object]) -> None:
         # Wakes the loop if another thread receives the signal.
         loop.add_signal_handler(number, stop)
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
-    signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
+    _allow_full_pipe()
 
 
 def handle_reload_signal(reload: Callable[[], object], stop: Callable[[], object]) -> None:
@@ -32,12 +32,18 @@ def handle_reload_signal(reload: Callable[[], object], stop: Callable[[], object
     asyncio.get_running_loop().add_signal_handler(
         signal.SIGHUP, lambda: stop() if had_terminal and not _has_terminal() else reload()
     )
+    _allow_full_pipe()
 
 
 def leave_signals() -> None:
     """Restore Python's own handling of all these signals."""
     for number in (*_STOP_SIGNALS, signal.SIGHUP):
         asyncio.get_running_loop().remove_signal_handler(number)
+
+
+def _allow_full_pipe() -> None:
+    """Have Python not print a warning when the pipe that wakes the loop is full."""
+    signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
 
 
 def _has_terminal() -> bool:

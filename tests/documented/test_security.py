@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec.structs import asdict
+
 from datastore_server.auth.access import parse_access
 from datastore_server.auth.rights import Right
+from datastore_server.config import parse_config
 from tests.documented.test_docs import ROOT, blocks
 from tests.documented.test_serving import typed
 
 PAGE = ROOT / "docs/security.md"
-FIRST_STEPS, CLUSTER = blocks(PAGE, "sh")
+ENCRYPTION, FIRST_STEPS, CLUSTER = blocks(PAGE, "sh")
+
+
+def test_a_server_with_certificates(tmp_path: Path) -> None:
+    made, _, status, _, checked = typed(ENCRYPTION, tmp_path)
+    assert made.startswith("Made ca.pem, ca-key.pem, server.pem, server-key.pem, client.pem, client-key.pem in tls.")
+    assert "mutual tls" in status
+    assert checked.startswith("'billing', for billing; signed by 'datastore CA of ")
+    assert checked.endswith("Nothing is wrong.")
+
+
+def test_the_table_of_certificates_is_valid_and_complete(tmp_path: Path) -> None:
+    text, _ = blocks(PAGE, "toml")
+    shard = '[[shards]]\nname = "a"\nurl = "grpcs://127.0.0.1:7501"\n'
+    tls = parse_config(f'[cluster]\nname = "test"\n{text}{shard}', source="cluster.toml", base=tmp_path).tls
+    assert all(path == str(tmp_path / "tls" / Path(path).name) for path in asdict(tls).values())
 
 
 def test_the_first_steps(tmp_path: Path) -> None:
@@ -27,7 +45,7 @@ def test_the_tokens_of_a_cluster(tmp_path: Path) -> None:
 
 
 def test_the_file_is_valid_and_complete() -> None:
-    (text,) = blocks(PAGE, "toml")
+    _, text = blocks(PAGE, "toml")
     access = parse_access(text, "tokens.toml")
     shop, backup = access.tokens["shop"], access.identities["backup.example.org"]
     assert (shop.rights.read, shop.rights.write, backup.rights.read) == (("/shop", "/catalog"), ("/shop",), ("/",))

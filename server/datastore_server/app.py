@@ -67,8 +67,8 @@ STATUS_S = 1.0
 #: How long a proxy waits before it retries to read its own placement from its nodes, in seconds.
 LOAD_AGAIN_S = 0.25
 
-#: How often the server looks whether its store is nearly full: in measurements of the pulse, so in seconds.
-SPACE_BEATS = 30
+#: How often the server looks whether its store is nearly full or a certificate ends: in beats of the pulse, so seconds.
+SOON_BEATS = 30
 
 #: How many new objects trigger garbage collection. A stream creates two for each entry, which reference counting
 #: frees: collecting every 700, Python's default, took an eighth of a stream's time.
@@ -184,9 +184,7 @@ class Server:
     async def start(self) -> None:
         """Start to serve. Raises ConfigError, with the address, if it cannot or must not listen there."""
         resolved = await resolve(self._address)
-        self._service.transport_security = protection_of(
-            self._address, resolved, tls=self._tls, insecure=self._insecure
-        )
+        self._service.protection = protection_of(self._address, resolved, tls=self._tls, insecure=self._insecure)
         if self._metrics_at is not None:
             self._metrics_at = await self._serve_metrics(self._metrics_at)
         if api_implementation.Type() == "python":
@@ -197,7 +195,7 @@ class Server:
             await self._begin()
         else:
             await self._watch.wait(self._wait_s, self._begin_watched)
-        self._beating = asyncio.create_task(self._pulse.beat(self._check_space))
+        self._beating = asyncio.create_task(self._pulse.beat(self._check_soon))
         self._health = Health()
         methods = [*self._service.methods(), *self._placement.methods()]
         if self._tracing is not None:
@@ -299,14 +297,14 @@ class Server:
             return str(self._watch.failure)
         return "" if self._serves else "the nodes do not match the configuration: see datastore status"
 
-    def _check_space(self, beat: int) -> None:
-        """Log what is nearly full, each text once until nothing is."""
-        if beat % SPACE_BEATS:
+    def _check_soon(self, beat: int) -> None:
+        """Log what is nearly full, and which certificates end soon, each text once until there is none."""
+        if beat % SOON_BEATS:
             return
-        warnings = space_warnings(self._datastore.describe())
+        warnings = [*space_warnings(self._datastore.describe()), *self._service.protection.expiring()]
         for text in warnings:
             if text not in self._warned:
-                _log.warning("%s", text, extra=kind("warnings of space"))
+                _log.warning("%s", text, extra=kind("warnings of what will be full or end"))
         self._warned = self._warned.union(warnings) if warnings else set()
 
     def reload(self) -> None:

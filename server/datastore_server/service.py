@@ -45,6 +45,7 @@ from datastore_server.framing import batch_get_answer, batch_write_answer, get_a
 from datastore_server.interceptors import check_expected, expecting, guard, item_status, status_of
 from datastore_server.limits import KEY_REQUEST, QUERY_REQUEST, Limits, RequestLimit
 from datastore_server.observation import Observation, load_of, space_warnings
+from datastore_server.protection import Protection
 from datastore_server.pulse import Pulse
 from datastore_server.requests import Requests
 from datastore_server.rpc import Completion, checked, handlers_of, parse_request
@@ -123,7 +124,7 @@ class DatastoreService:
         self._placement = placement
         self._store_failure = store_failure
         #: How the connections of clients are protected, once that is known.
-        self.transport_security = service_pb2.TRANSPORT_SECURITY_UNSPECIFIED
+        self.protection = Protection()
         self._probes = describe.ShardProbes(self._cluster.shards)
         self._streams: set[_Stream] = set()
         self._watches = watching.Watches(self._limits)
@@ -438,9 +439,7 @@ class DatastoreService:
         response.warnings.extend(seen.warnings)
         if self._gate is not None and not caller().may(Right.READ, ROOT):
             response = describe.without_contents(response)
-        if self.transport_security == service_pb2.TRANSPORT_SECURITY_INSECURE:
-            response.warnings.append("other machines can connect without encryption (--insecure)")
-        response.transport_security = self.transport_security
+        response.transport_security = self.protection.security
         if seen.failure is not None:
             response.status.CopyFrom(item_status(seen.failure, "DescribeStore"))
         return response.SerializeToString()
@@ -460,7 +459,7 @@ class DatastoreService:
             calls_in_hand=self._admission.in_hand,
             uptime_s=self._pulse.uptime_s,
             lag_s=self._pulse.lag_s,
-            warnings=space_warnings(description),
+            warnings=[*space_warnings(description), *self.protection.warnings()],
         )
 
     async def drain(self, grace_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -28,6 +29,7 @@ from datastore_server.topology import build_node, build_proxy
 from datastore_server.transport import new_transport
 from tests.support.certificates import HOSTS, Files, write_files, write_pair
 from tests.support.colours import connected
+from tests.support.waiting import PATIENCE_S
 
 KEY = Key("/k:1")
 
@@ -316,3 +318,21 @@ async def test_a_server_reports_how_its_connections_are_protected(
     assert "0.0.0.0:0 can be reached from other machines, and connections are not encrypted (--insecure)" in caplog.text
     with pytest.raises(ConfigError, match=r"--tls-cert and --tls-key.*`datastore tls init`.*say --insecure"):
         await reported({}, listen=everywhere)
+
+
+async def test_a_certificate_that_ends_soon_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = new_authority("test")
+    files = write_files(tmp_path, authority)
+    write_pair(authority.server("server", HOSTS, days=10), files.cert, files.key)
+    monkeypatch.setattr("datastore_server.pulse.INTERVAL_S", 0.01)
+    async with (
+        serve(aio.DictDatastore(), tls=files.server()) as server,
+        connect(server.url, ca=files.ca) as store,
+        asyncio.timeout(PATIENCE_S),
+    ):
+        (warning,) = (await store.describe_store()).warnings
+        assert warning.startswith("the certificate of 'server' expires on 20")
+        while warning not in caplog.text:
+            await asyncio.sleep(0.01)

@@ -28,6 +28,8 @@ from datastore.model.errors import (
     ChangesExpiredError,
     DatastoreError,
     DeadlineExceededError,
+    PermissionDeniedError,
+    UnauthenticatedError,
     UnavailableError,
     WrongShardError,
 )
@@ -44,6 +46,9 @@ __all__ = ["MemberDatastore", "MembersDatastore", "VerifiedDatastore"]
 
 #: How a call ends of which the node did not hear, or has not answered.
 _UNANSWERED = (UnavailableError, DeadlineExceededError)
+
+#: How a node refuses a proxy whose token it does not know, or gives too few rights.
+_REFUSALS = (UnauthenticatedError, PermissionDeniedError)
 
 _EPOCH = Struct(">Q")
 
@@ -67,12 +72,26 @@ class MemberDatastore(ShimDatastore):
 
     @asynccontextmanager
     async def _verified(self) -> AsyncIterator[None]:
-        await self._membership.member_ready(self._shard)
+        try:
+            await self._membership.member_ready(self._shard)
+        except _REFUSALS as error:
+            raise self._refuses_proxy(error) from error
         try:
             yield
+        except _REFUSALS as error:
+            raise self._refuses_proxy(error) from error
         except UnavailableError:
             self._membership.lost(self._shard)
             raise
+
+    def _refuses_proxy(self, error: Exception) -> UnavailableError:
+        """The error for the proxy's callers, who have not done anything wrong."""
+        return UnavailableError(
+            f"shard {self._shard} refuses this proxy, whose token (auth.token_file) or certificate needs admin on /:"
+            f" {error}",
+            retry_after_s=LOOK_AGAIN_S,
+            shard=self._shard,
+        )
 
     async def check(self) -> None:
         """Raise unless the node serves and is the expected one."""
@@ -126,6 +145,9 @@ class MemberDatastore(ShimDatastore):
     def _checked(self, results: list[_Result]) -> list[_Result]:
         if any(isinstance(result.error, UnavailableError) for result in results):
             self._membership.lost(self._shard)
+        for result in results:
+            if isinstance(result.error, _REFUSALS):
+                result.error = self._refuses_proxy(result.error)
         return results
 
     def scan(self, query: Query) -> Scan:

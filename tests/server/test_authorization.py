@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 
 import pytest
 from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from datastore.engine.placement import SLOTS
 from datastore.model.errors import InvalidKeyError
 from datastore.model.key import Key
 from datastore.v1 import placement_pb2, query_pb2, service_pb2, value_pb2
 from datastore_server.auth.rights import Right
-from tests.support.guarded import KEYS, METHODS, SERVICES, Answer, Guarded
+from tests.support.guarded import KEYS, METHODS, SERVICES, Answer, Guarded, bearer
 from tests.support.serving import entry, value
 
 READ, WRITE, DELETE, ADMIN = Right.READ, Right.WRITE, Right.DELETE, Right.ADMIN
@@ -132,7 +134,7 @@ ROWS: dict[str, list[Row]] = {
     # Requests that say which slots, or that are refused for something else once the caller is allowed to make them.
     **{
         method.name: [Row(lambda _, method=method: _placement_request(method.name), (ADMIN,), is_of_server=True)]
-        for method in SERVICES[1].methods
+        for method in placement_pb2.DESCRIPTOR.services_by_name["PlacementService"].methods
     },
 }
 
@@ -150,8 +152,44 @@ def _placement_request(name: str) -> Message:
     return request
 
 
-def test_every_rpc_has_a_row():
+async def test_every_rpc_that_is_served_has_a_row(guarded: Guarded) -> None:
+    """Those of health and reflection are for everyone."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(guarded.channel)
+    question = reflection_pb2.ServerReflectionRequest(list_services="")
+    served = {
+        service.name
+        async for answer in stub.ServerReflectionInfo(iter([question]))
+        for service in answer.list_services_response.service
+    }
+    assert {name for name in served if not name.startswith("grpc.")} == {service.full_name for service in SERVICES}
     assert set(ROWS) == set(METHODS)
+    health = health_pb2_grpc.HealthStub(guarded.channel)
+    assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        (),
+        (("authorization", ""),),
+        (("authorization", "Bearer "),),
+        (("authorization", "Bearer dst_probe."),),
+        (("authorization", "Basic cHJvYmU6cHJvYmU="),),
+        bearer("dst_probe." + "A" * 43),
+        bearer("dst_nobody." + "A" * 43),
+        bearer("A" * 4000),
+        (("token", "probe"), ("x-authorization", "Bearer probe")),
+    ],
+    ids=lambda metadata: str(metadata)[:50],
+)
+async def test_nobody_else_is_served(guarded: Guarded, metadata: Any) -> None:
+    before = await guarded.fill()
+    guarded.grant(list(Right), "/")
+    for method, rows in ROWS.items():
+        for row in rows:
+            answer = await guarded.ask(method, row.request("/a"), metadata)
+            assert (answer.data, answer.reasons) == (b"", {"UNAUTHENTICATED"}), method
+    assert await guarded.contents() == before
 
 
 ALL_RIGHTS = [rights for size in range(5) for rights in itertools.combinations(Right, size)]

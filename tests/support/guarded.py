@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, NamedTuple
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from grpc_status import rpc_status
 
-from datastore import aio
+from datastore import aio, v1
 from datastore.model.key import Key
 from datastore.model.query import Query
-from datastore.v1 import placement_pb2, service_pb2
+from datastore.v1 import service_pb2
 from datastore.wire import WireValue, encode_value, reason_of, status_to_error
 from datastore_server.auth.access import Grant, Quota
-from datastore_server.auth.editing import added
+from datastore_server.auth.editing import added, edit
 from datastore_server.auth.rights import Right, Rights
 from datastore_server.auth.secrets import hash_of, new_token
 from tests.support.serving import Running
 
 __all__ = ["KEYS", "METHODS", "SERVICES", "Answer", "Guarded", "bearer"]
 
-SERVICES = (
-    service_pb2.DESCRIPTOR.services_by_name["DatastoreService"],
-    placement_pb2.DESCRIPTOR.services_by_name["PlacementService"],
-)
+#: The services of the protocol, all of them: what is not known here is not tested.
+SERVICES: list[ServiceDescriptor] = [
+    service
+    for module in sorted(found.name for found in iter_modules(v1.__path__) if found.name.endswith("_pb2"))
+    for service in import_module(f"datastore.v1.{module}").DESCRIPTOR.services_by_name.values()
+]
 METHODS = {method.name: method for service in SERVICES for method in service.methods}
 
 #: What is stored at first; the value of each names its place here.
@@ -63,6 +69,14 @@ class Guarded:
         self.path.write_text(added("", grant, "tokens"), encoding="utf-8")
         self.running.server.reload()
 
+    def other(self, name: str, rights: Iterable[Right], prefix: str) -> str:
+        """Another token, with these rights; that of `grant` keeps its own."""
+        token = new_token(name)
+        grant = Grant(name, Rights(**{str(right): (prefix,) for right in rights}), hash=hash_of(token))
+        edit(self.path, lambda text: added(text, grant, "tokens"))
+        self.running.server.reload()
+        return token
+
     async def fill(self) -> dict[str, Any]:
         """Store the entries; returns the contents."""
         for place, key in enumerate(KEYS):
@@ -76,11 +90,11 @@ class Guarded:
         cursor = self.store.query(Query(Key("/"), recursive=True))
         return {str(found.key): found.value.decode() async for found in cursor.entries()}
 
-    async def ask(self, method: str, request: Message, token: str | None = None) -> Answer:
-        """Call a method."""
+    async def ask(self, method: str, request: Message, metadata: Any = None) -> Answer:
+        """Call a method, with the token, or other metadata."""
         descriptor = METHODS[method]
         path = f"/{descriptor.containing_service.full_name}/{method}"
-        metadata = bearer(self.token if token is None else token)
+        metadata = bearer(self.token) if metadata is None else metadata
         data: list[bytes] = []
         try:
             if descriptor.server_streaming:
@@ -95,7 +109,7 @@ class Guarded:
         except grpc.aio.AioRpcError as error:
             status = rpc_status.from_call(error)
             return Answer(b"".join(data), {reason_of(type(status_to_error(status)))}, str(status))
-        answers = [getattr(_module(method), f"{method}Response").FromString(message) for message in data]
+        answers = [GetMessageClass(descriptor.output_type).FromString(message) for message in data]
         statuses = [
             result.status
             for answer in answers
@@ -103,10 +117,6 @@ class Guarded:
             if result.HasField("status")
         ]
         return Answer(b"".join(data), {reason_of(type(status_to_error(status))) for status in statuses}, str(statuses))
-
-
-def _module(method: str) -> Any:
-    return service_pb2 if METHODS[method].containing_service is SERVICES[0] else placement_pb2
 
 
 def _stored(place: int) -> WireValue:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import repeat
-from operator import and_, attrgetter, itemgetter, rshift
 from typing import Any
 
 from datastore.model.changes import Change, ChangeKind
@@ -24,71 +22,89 @@ _KINDS = {
     ChangeKind.EXPIRE: service_pb2.EntryChange.KIND_EXPIRE,
 }
 _BY_NUMBER = {number: kind for kind, number in _KINDS.items()}
-#: The kind as field 1.
-_HEADS = {kind: bytes([1 << 3, number]) for kind, number in _KINDS.items()}
-_PUT_HEAD = _HEADS[ChangeKind.PUT]
-#: Tags of length-delimited fields: `field number << 3 | 2`. The version is field 3, a varint.
-_FIELD_1, _FIELD_2, _VERSION, _FIELD_4 = b"\x0a", b"\x12", b"\x18", b"\x22"
-_text_of = attrgetter("_string")
-#: How many low bits of a version are the first two bytes of its varint.
+#: Tags of length-delimited fields: `field number << 3 | 2`. The kind is field 1, the version field 3, both varints.
+_FIELD_1, _FIELD_2, _FIELD_4 = b"\x0a", b"\x12", b"\x22"
+_KIND, _VERSION = b"\x08", b"\x18"
+#: How many low bits of a version are the first two bytes of its varint. The other bits change every 16 ms.
 _LOW_BITS = 14
-_LOW = (1 << _LOW_BITS) - 1
+_LOWS = 1 << _LOW_BITS
 #: The tag of a version, and its low bits.
-_VERSION_LOWS = [_VERSION + bytes([bits & 0x7F | 0x80, bits >> 7 | 0x80]) for bits in range(_LOW + 1)]
+_VERSION_LOWS = [_VERSION + bytes([bits & 0x7F | 0x80, bits >> 7 | 0x80]) for bits in range(_LOWS)]
+#: How many byte strings each change consists of, see `_parts_of`.
+_PARTS = 6
 
 
 def encode_changes(changes: Sequence[Change], message_bytes: int) -> Iterator[bytes]:
     """Changes as field 1 of WatchResponses, each of at most about `message_bytes`, or with a single change.
 
-    Values may be plain or WireValues. Works in columns for speed: building a message object for each change would take
+    Values may be plain or WireValues.
+    """
+    parts = _parts_of(changes)
+    message = b"".join(parts)
+    if len(message) > message_bytes:
+        filled = start = 0
+        for stop in range(0, len(parts), _PARTS):
+            size = sum(map(len, parts[stop : stop + _PARTS]))
+            if filled and filled + size > message_bytes:
+                yield b"".join(parts[start:stop])
+                start, filled = stop, 0
+            filled += size
+        message = b"".join(parts[start:])
+    if message:
+        yield message
+
+
+def _parts_of(changes: Iterable[Change]) -> list[bytes]:
+    """The byte strings of all changes.
+
+    Only tags and lengths are made here, and those of equal sizes once: building a message for each change would take
     ten times as long.
     """
-    if not changes:
-        return
-    put = ChangeKind.PUT
-    kinds, keys, versions, values = (list(map(itemgetter(place), changes)) for place in range(4))
-    heads = [_PUT_HEAD if kind is put else _HEADS[kind] for kind in kinds]
-    texts = list(map(str.encode, map(_text_of, keys)))
-    key_heads = list(map(_key_head, map(len, texts)))
-    lows = list(map(_VERSION_LOWS.__getitem__, map(and_, versions, repeat(_LOW))))
-    highs = list(map(length_prefix, map(rshift, versions, repeat(_LOW_BITS))))
-    datas = [value.data if type(value) is WireValue else _data_of(value) for value in values]
-    value_heads = list(map(_value_head, map(len, datas)))
-    bodies = list(map(b"".join, zip(heads, key_heads, texts, lows, highs, value_heads, datas, strict=True)))
-    # The tag and length of each change, then the change itself.
-    parts = [b""] * (2 * len(bodies))
-    parts[::2] = map(_change_head, map(len, bodies))
-    parts[1::2] = bodies
-    start = filled = 0
-    for place, size in enumerate(map(len, bodies) if sum(map(len, bodies)) > message_bytes else ()):
-        if filled and filled + size > message_bytes:
-            yield b"".join(parts[2 * start : 2 * place])
-            start, filled = place, 0
-        filled += size
-    yield b"".join(parts[2 * start :])
+    parts: list[bytes] = []
+    known, start, stop, high, heads = None, 0, 0, b"", _Heads()
+    for kind, key, version, value in changes:
+        if kind is not known or not start <= version < stop:
+            known, start = kind, version - version % _LOWS
+            stop, high = start + _LOWS, length_prefix(version >> _LOW_BITS)
+            heads = _heads_of(kind, len(high))
+        text = key._string.encode()
+        data = value.data if type(value) is WireValue else _data_of(value)
+        head, value_head = heads[len(text), len(data)]
+        parts += (head, text, _VERSION_LOWS[version - start], high, value_head, data)
+    return parts
 
 
 def _data_of(value: Any) -> bytes:
     return b"" if value is None else encode_value(value).data
 
 
-@lru_cache(maxsize=16_384)
-def _change_head(size: int) -> bytes:
-    """The tag and length of a change of this size."""
-    return _FIELD_1 + length_prefix(size)
+class _Heads(dict[tuple[int, int], tuple[bytes, bytes]]):
+    """Caches the bytes before the key and before the value of a change, by the sizes of the key and the value.
+
+    Most changes of a store share a few pairs of sizes. Cleared when it exceeds its limit.
+    """
+
+    MOST = 10_000
+
+    def __init__(self, kind: ChangeKind = ChangeKind.PUT, high_bytes: int = 0) -> None:
+        self._kind = _KIND + bytes([_KINDS[kind]])
+        self._version_bytes = len(_VERSION_LOWS[0]) + high_bytes
+
+    def __missing__(self, sizes: tuple[int, int]) -> tuple[bytes, bytes]:
+        text_bytes, value_bytes = sizes
+        text_head = _FIELD_1 + length_prefix(text_bytes)
+        head = self._kind + _FIELD_2 + length_prefix(len(text_head) + text_bytes) + text_head
+        # Size 0 means that there is no value, so the field is left out.
+        value_head = _FIELD_4 + length_prefix(value_bytes) if value_bytes else b""
+        change_bytes = len(head) + text_bytes + self._version_bytes + len(value_head) + value_bytes
+        if len(self) >= self.MOST:
+            self.clear()
+        self[sizes] = heads = (_FIELD_1 + length_prefix(change_bytes) + head, value_head)
+        return heads
 
 
-@lru_cache(maxsize=16_384)
-def _key_head(size: int) -> bytes:
-    """The tags and lengths of a key whose text has this size."""
-    text_head = _FIELD_1 + length_prefix(size)
-    return _FIELD_2 + length_prefix(len(text_head) + size) + text_head
-
-
-@lru_cache(maxsize=16_384)
-def _value_head(size: int) -> bytes:
-    """The tag and length of a value of this size. Size 0 means that there is no value, so the field is left out."""
-    return _FIELD_4 + length_prefix(size) if size else b""
+#: For each kind, and each size of a version without its low bits.
+_heads_of = lru_cache(maxsize=None)(_Heads)
 
 
 def decode_changes(messages: Iterable[Any]) -> list[Change]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datastore.model.metadata import Stamp
 
 __all__ = ["Versions"]
 
@@ -46,8 +50,8 @@ class Versions:
         """Give only versions above this one from now on."""
         self.last = max(self.last, version)
 
-    def stamp(self, old: tuple[int, ...] | None) -> tuple[int, int, int]:
-        """The version, and the times of creation and update, of an entry that is written now in place of `old`, if any.
+    def stamp(self, old: Stamp | None, expires_us: int = 0) -> Stamp:
+        """The metadata of an entry that is written now in place of `old`, if any, with all fields.
 
         A bare tuple, because a Metadata takes several times as long to make.
         """
@@ -55,4 +59,4 @@ class Versions:
         # Not by `max`, which takes a third of the time of all this.
         version = now_us if now_us > self.last else self.last + 1
         self.last = version
-        return (version, now_us, now_us) if old is None else (version, old[1], now_us)
+        return (version, now_us if old is None else old[1], now_us, expires_us)

@@ -125,8 +125,7 @@ def decide(
         return DocumentChange(found, trace(key, known.version, now_us), WriteResult())
     if found is not None:
         versions.raise_to(version_of(found))
-    stamp = versions.stamp(known)
-    metadata = Metadata(*stamp, expires_us)
+    metadata = Metadata(*versions.stamp(known, expires_us))
     document = document_of(key, value, metadata, aware_datetimes=aware_datetimes)
     return DocumentChange(
         found, document, WriteResult(metadata=metadata, value=value if isinstance(operation, Patch) else None)

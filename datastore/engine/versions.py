@@ -50,12 +50,13 @@ class Versions:
         """Give only versions above this one from now on."""
         self.last = max(self.last, version)
 
-    def stamp(self, old: Stamp | None, expires_us: int = 0) -> Stamp:
-        """The metadata of an entry that is written now in place of `old`, if any, with all fields.
+    def stamp(self, old: Stamp | None, expires_us: int = 0, now_us: int | None = None) -> Stamp:
+        """The metadata of an entry that is written now, or at `now_us`, in place of `old`, if any: all fields.
 
         A bare tuple, because a Metadata takes several times as long to make.
         """
-        now_us = int(self._clock() * 1_000_000)
+        if now_us is None:
+            now_us = int(self._clock() * 1_000_000)
         # Not by `max`, which takes a third of the time of all this.
         version = now_us if now_us > self.last else self.last + 1
         self.last = version

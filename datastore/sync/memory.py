@@ -166,33 +166,34 @@ class DictDatastore(Datastore):
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         with self._lock:
-            return [self._apply(operation) for operation in operations]
+            now_us = self._versions.now_us()
+            return [self._apply(operation, now_us) for operation in operations]
 
-    def _apply(self, operation: Operation) -> WriteResult:
-        """Make one write. Call with the lock held."""
+    def _apply(self, operation: Operation, now_us: int | None = None) -> WriteResult:
+        """Make one write, at this time or now. Call with the lock held."""
         key = operation.key
         if self._expiries.at_us:
             self._sweep(key)
         if not is_plain(operation):
             if operation.attempt is not None:
-                made = attempt(self._make_once, operation, operation.attempt)
+                made = attempt(self._make_once, operation, operation.attempt, now_us)
             else:
-                made = attempt(self._make_dependent, operation)
+                made = attempt(self._make_dependent, operation, now_us)
             return made.value if made.error is None else WriteResult(made.error)
         if operation.value is None:
             self._remove(key)
             return WriteResult()
         # As `Metadata._make` does it, which takes twice as long.
-        return WriteResult(None, tuple.__new__(Metadata, self._store(key, operation.value)))
+        return WriteResult(None, tuple.__new__(Metadata, self._store(key, operation.value, now_us=now_us)))
 
-    def _make_dependent(self, operation: Operation) -> WriteResult:
+    def _make_dependent(self, operation: Operation, now_us: int | None) -> WriteResult:
         """Make a write that depends on the entry or on the time. Raises if it is refused. Call with the lock held."""
         key = operation.key
         value, expires_us = self._decided(operation, *self._entry(key))
         if value is None:
             self._remove(key)
             return WriteResult()
-        stamp = self._store(key, value, expires_us)
+        stamp = self._store(key, value, expires_us, now_us=now_us)
         return WriteResult(metadata=Metadata(*stamp), value=value if isinstance(operation, Patch) else None)
 
     def _decided(self, operation: Operation, old: Any, known: Metadata | None) -> tuple[Any, int]:
@@ -261,12 +262,12 @@ class DictDatastore(Datastore):
         self._store(operation.key, value, metadata.expires_us, stamp)
         return WriteResult(metadata=metadata, value=value if isinstance(operation, Patch) else None)
 
-    def _make_once(self, operation: Operation, this: Attempt) -> WriteResult:
+    def _make_once(self, operation: Operation, this: Attempt, now_us: int | None) -> WriteResult:
         """Make a write unless another attempt was made before. Raises if it is refused. Call with the lock held."""
         known = self._requests.find(this)
         if known is not None:
             return self._answer(operation, known)
-        made = attempt(self._make_dependent, operation)
+        made = attempt(self._make_dependent, operation, now_us)
         result = made.value if made.error is None else WriteResult(made.error)
         self._requests.note(operation, result)
         return result
@@ -349,8 +350,10 @@ class DictDatastore(Datastore):
             return None, None
         return value, Metadata(*self._stamps.get(key._path_text(), _EMPTY).get(key._string, _OLDEST))
 
-    def _store(self, key: Key, value: Any, expires_us: int = 0, stamp: Stamp | None = None) -> Stamp:
-        """Store a value, with the `stamp` that was made for it, if any."""
+    def _store(
+        self, key: Key, value: Any, expires_us: int = 0, stamp: Stamp | None = None, *, now_us: int | None = None
+    ) -> Stamp:
+        """Store a value, with the `stamp` that was made for it, or with one of this time or now."""
         path, text = key._path_text(), key._string
         items = self._items.get(path)
         if items is None or path in self._read:
@@ -358,7 +361,7 @@ class DictDatastore(Datastore):
         items[key] = value
         stamps = self._stamps[path]
         if stamp is None:
-            stamp = self._versions.stamp(stamps.get(text), expires_us)
+            stamp = self._versions.stamp(stamps.get(text), expires_us, now_us)
         stamps[text] = stamp
         if expires_us or self._expiries.at_us:
             self._expiries.put(key, expires_us)

@@ -15,34 +15,34 @@ __all__ = ["MetadataEncoder", "decode_metadata", "decode_precondition", "set_pre
 class MetadataEncoder:
     """Serializes metadata, one after the other, as `Metadata`. Not safe for threads.
 
-    One message is filled again and again: making three for each entry of a batch takes longer than storing it. Entries
-    that were written together have the same times, which are then serialized once.
+    One message is filled again and again: making four for each entry of a batch takes longer than storing it. Entries
+    that were written together have the same times, which are then set once.
     """
 
     def __init__(self) -> None:
-        self._version = value_pb2.Metadata()
-        self._times: list[int] = []
-        self._serialized_times = b""
+        self._message = value_pb2.Metadata()
+        #: The times that it has.
+        self._created_us: int | None = None
+        self._updated_us: int | None = None
+        self._expires_us = 0
 
     def __call__(self, metadata: Metadata) -> bytes:
         """The bytes of the message."""
-        self._version.version, *times = metadata
-        if times != self._times:
-            self._times = times
-            self._serialized_times = _serialized_times(*times)
-        # The fields of a message may be serialized one after the other.
-        data: bytes = self._version.SerializeToString() + self._serialized_times
+        message = self._message
+        message.version, created_us, updated_us, expires_us = metadata
+        if created_us != self._created_us:
+            self._created_us = created_us
+            set_time(message.create_time, created_us)
+        if updated_us != self._updated_us:
+            self._updated_us = updated_us
+            set_time(message.update_time, updated_us)
+        if expires_us != self._expires_us:
+            self._expires_us = expires_us
+            message.ClearField("expire_time")
+            if expires_us:
+                set_time(message.expire_time, expires_us)
+        data: bytes = message.SerializeToString()
         return data
-
-
-def _serialized_times(created_us: int, updated_us: int, expires_us: int) -> bytes:
-    message = value_pb2.Metadata()
-    set_time(message.create_time, created_us)
-    set_time(message.update_time, updated_us)
-    if expires_us:
-        set_time(message.expire_time, expires_us)
-    data: bytes = message.SerializeToString()
-    return data
 
 
 def decode_metadata(message: Any) -> Metadata:

@@ -28,8 +28,10 @@ import datastore_server
 from datastore import aio
 from datastore.core import basic
 from datastore.model.config import Config
-from datastore.v1 import placement_pb2, service_pb2
+from datastore.v1 import maintenance_pb2, placement_pb2, service_pb2
 from datastore_server.cli import cli
+from datastore_server.maintenance.restores import Restores
+from datastore_server.maintenance.service import MaintenanceService
 from datastore_server.placement.node import PlacedNode
 from datastore_server.placement.service import PlacementService
 from datastore_server.service import DatastoreService
@@ -243,8 +245,12 @@ def loaded_by(code: str) -> set[str]:
             placement_pb2.DESCRIPTOR.services_by_name["PlacementService"],
             PlacementService(PlacedNode(aio.DictDatastore())),
         ),
+        (
+            maintenance_pb2.DESCRIPTOR.services_by_name["MaintenanceService"],
+            MaintenanceService(Restores(PlacedNode(aio.DictDatastore()))),
+        ),
     ],
-    ids=["DatastoreService", "PlacementService"],
+    ids=["DatastoreService", "PlacementService", "MaintenanceService"],
 )
 async def test_the_services_answer_every_rpc(service: Any, served: Any) -> None:
     served_methods = {method.path: method for method in served.methods()}

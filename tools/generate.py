@@ -44,7 +44,7 @@ def generate(target: Path) -> None:
         made = Path(scratch) / "datastore" / "v1"
         (made / "__init__.py").write_text(INIT)
         for path in made.glob("*_pb2_grpc.py*"):
-            if not path.name.startswith(("service_", "placement_")):
+            if not path.name.startswith(("service_", "placement_", "maintenance_")):
                 path.unlink()  # Of a file that defines no service.
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(made, target)

@@ -7,7 +7,7 @@ and the version after which it is complete.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from struct import Struct
 
 import lmdb
@@ -18,7 +18,7 @@ from datastore.model.changes import Change, ChangeKind
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES
 
-__all__ = ["DELETE", "EXPIRE", "CommitLog", "StoredLog", "begin_log"]
+__all__ = ["DELETE", "EXPIRE", "CommitLog", "StoredLog", "begin_log", "logged_after", "logged_items"]
 
 _VERSION = Struct(">Q")
 _HEAD_KEY = _VERSION.pack(0)
@@ -158,3 +158,17 @@ def _change(version: int, item: bytes) -> Change:
     if kind in (_PUT_BYTES, _PUT_TEXT):
         value = data.decode() if kind == _PUT_TEXT else data
     return Change(_KINDS[kind], key, version, value)
+
+
+def logged_after(cursor: lmdb.Cursor[bytes]) -> int:
+    """The version after which the log is complete."""
+    return int(_HEAD.unpack(cursor.get(_HEAD_KEY) or _HEAD.pack(b"", 0))[1])
+
+
+def logged_items(cursor: lmdb.Cursor[bytes]) -> Iterator[tuple[int, int, bytes, bytes]]:
+    """Each change: its version, its kind, the text of its key, and the value that was put."""
+    if cursor.set_range(_VERSION.pack(1)):
+        for key, item in cursor:
+            kind, text_bytes = _ITEM.unpack_from(item)
+            value_at = _ITEM.size + text_bytes
+            yield _VERSION.unpack(key)[0], kind, item[_ITEM.size : value_at], item[value_at:]

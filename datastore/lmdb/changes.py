@@ -39,6 +39,7 @@ __all__ = [
     "VALUE_BYTES",
     "Change",
     "Changes",
+    "Restored",
     "change_of",
     "depends",
     "have_attempts",
@@ -62,6 +63,8 @@ _DEPENDS = 3
 #: The text of the key; the bytes to store, empty if none or not known yet; the kind; what was asked for.
 Change = tuple[bytes, bytes, int, Operation]
 _kind = itemgetter(2)
+#: An entry of a backup: the text of its key, its value, and the metadata that it keeps.
+Restored = tuple[bytes, bytes, Metadata]
 
 
 def change_of(write: Operation | Write) -> Change:
@@ -233,6 +236,16 @@ class Changes:
                     self._cursor.delete()
                     self._log_removed(text, EXPIRE)
         return most
+
+    def restore(self, entries: Sequence[Restored]) -> None:
+        """Store entries with their metadata. The log is complete only after them: they are not in order of versions."""
+        self._cursor.putmulti((text, pack(text, data, metadata)) for text, data, metadata in entries)
+        if self._expiries is not None:
+            for text, _, metadata in entries:
+                if metadata.expires_us:
+                    self._expiries.add(text, metadata)
+        if self._log is not None:
+            self._log.clear(self._versions.last)
 
     def _make_once(self, change: Change) -> WriteResult:
         """Make a write of any kind, unless it has an attempt and another one was made before."""

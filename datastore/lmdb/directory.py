@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lmdb
 
@@ -25,20 +25,25 @@ from datastore.model.errors import (
 )
 
 __all__ = [
+    "CHANGES",
     "DATA_FILE",
+    "ENTRIES",
     "EXPIRIES",
     "FORMAT",
     "LAST_VERSION",
     "LATEST_TIME",
     "MAX_READERS",
+    "META",
     "NODE_ID",
     "STORE_FORMAT",
     "SYSTEM",
     "Databases",
     "DirectoryLock",
     "Identity",
+    "compact_directory",
     "new_node_id",
     "open_directory",
+    "open_to_read",
 ]
 
 #: Maximum number of threads that read at once. Each costs 64 bytes of LMDB's lock file.
@@ -52,13 +57,15 @@ _OWN_NAMES = {DATA_FILE, _READERS_FILE, _LOCK_FILE, _BIRTH_DIRECTORY}
 # A new file system has one; a volume mounted as the data directory still counts as empty.
 _HARMLESS_NAMES = {"lost+found"}
 # The databases within the LMDB environment.
-_ENTRIES = b"entries"
-_META = b"meta"
+ENTRIES = b"entries"
+META = b"meta"
 SYSTEM = b"system"
 EXPIRIES = b"expiries"
-_CHANGES = b"changes"
+CHANGES = b"changes"
 _REQUESTS = b"requests"
 _MAX_DATABASES = 8
+#: How much the file may grow, beyond twice its size, between a look at it and the beginning of a read transaction.
+_READ_AHEAD_BYTES = 1024 * 1024 * 1024
 # In `meta`: the format of the store, the identity of the node, the latest version given to an entry, and the time by
 # which entries had expired then.
 FORMAT = b"format"
@@ -178,8 +185,57 @@ def open_directory(
         raise StoreError(f"{directory} cannot be used as a data directory: {error}") from error
 
 
+def compact_directory(directory: Path) -> tuple[int, int]:
+    """Rewrite the data file without free pages. Returns its size before and after.
+
+    The new file replaces the old one when it is complete and on disk. Raises StoreLockedError if a process has the
+    directory open, and StoreError, when nothing was changed, if the file system has no room for the new file.
+    """
+    if not (directory / DATA_FILE).exists():
+        raise StoreFormatError(f"{directory} is not a data directory: it has no {DATA_FILE}")
+    lock = DirectoryLock(directory)
+    try:
+        _prepare(directory, Identity(None, None))
+        before = (directory / DATA_FILE).stat().st_size
+        birth = directory / _BIRTH_DIRECTORY
+        birth.mkdir()
+        environment = _opened_to_read(directory, lock=False)
+        try:
+            environment.copy(str(birth), compact=True)
+        finally:
+            environment.close()
+        with (birth / DATA_FILE).open("rb") as file:
+            os.fsync(file.fileno())
+        (birth / DATA_FILE).rename(directory / DATA_FILE)
+        shutil.rmtree(birth)
+        _sync_directory(directory)
+        return before, (directory / DATA_FILE).stat().st_size
+    except lmdb.Error as error:
+        raise_translated(error, directory)
+    except OSError as error:
+        raise StoreError(f"{directory} cannot be compacted: {error}") from error
+    finally:
+        lock.release()
+
+
+def open_to_read(directory: Path) -> tuple[lmdb.Environment, dict[bytes, lmdb._Database]]:
+    """Open the environment for reading only, also if another process uses it; and its databases that exist, by name."""
+    if not (directory / DATA_FILE).exists():
+        raise StoreFormatError(f"{directory} is not a data directory: it has no {DATA_FILE}")
+    # The writer may make the file larger before a read begins.
+    map_bytes = 2 * (directory / DATA_FILE).stat().st_size + _READ_AHEAD_BYTES
+    environment = _opened_to_read(directory, lock=True, map_size=map_bytes)
+    try:
+        _check_format(directory, _meta_of(directory, environment))
+        names = (ENTRIES, META, SYSTEM, EXPIRIES, CHANGES, _REQUESTS)
+        return environment, {name: found for name in names if (found := _if_created(environment, name)) is not None}
+    except BaseException:
+        environment.close()
+        raise
+
+
 def _open_databases(environment: lmdb.Environment, directory: Path, *, keep_changes: bool) -> Databases:
-    entries, meta = (environment.open_db(name, create=False) for name in (_ENTRIES, _META))
+    entries, meta = (environment.open_db(name, create=False) for name in (ENTRIES, META))
     system, expiries = (_if_created(environment, name) for name in (SYSTEM, EXPIRIES))
     last_version = _number(environment, meta, LAST_VERSION, OLDEST.version, directory)
     latest_us = _number(environment, meta, LATEST_TIME, last_version, directory)
@@ -191,7 +247,7 @@ def _open_databases(environment: lmdb.Environment, directory: Path, *, keep_chan
 
 
 def _begun_log(environment: lmdb.Environment, meta: lmdb._Database, last_version: int) -> lmdb._Database:
-    changes = environment.open_db(_CHANGES)
+    changes = environment.open_db(CHANGES)
     with environment.begin(write=True) as transaction:
         # Releases that keep no log must not write without it.
         transaction.put(FORMAT, STORE_FORMAT, db=meta)
@@ -201,7 +257,7 @@ def _begun_log(environment: lmdb.Environment, meta: lmdb._Database, last_version
 
 def _drop_log(environment: lmdb.Environment) -> None:
     """Drop the log: changes that are made now would be missing in it."""
-    changes = _if_created(environment, _CHANGES)
+    changes = _if_created(environment, CHANGES)
     if changes is not None:
         with environment.begin(write=True) as transaction:
             transaction.drop(changes)
@@ -251,8 +307,8 @@ def _create(directory: Path, identity: Identity) -> None:
     birth.mkdir()
     environment = lmdb.open(str(birth), map_size=1024 * 1024, max_dbs=_MAX_DATABASES, lib_version=_LMDB_MAJOR_VERSION)
     try:
-        environment.open_db(_ENTRIES)
-        meta, requests = environment.open_db(_META), environment.open_db(_REQUESTS)
+        environment.open_db(ENTRIES)
+        meta, requests = environment.open_db(META), environment.open_db(_REQUESTS)
         with environment.begin(meta, write=True) as transaction:
             begin_requests(transaction, requests)
             transaction.put(FORMAT, STORE_FORMAT)
@@ -281,33 +337,43 @@ def _read_meta(directory: Path) -> tuple[dict[str, str], bool]:
 
     Raises StoreFormatError if it is not one of ours, CorruptDataError if it was truncated.
     """
+    environment = _opened_to_read(directory, lock=False)
+    try:
+        return _meta_of(directory, environment), _if_created(environment, SYSTEM) is not None
+    except lmdb.Error as error:
+        raise_translated(error, directory)
+    finally:
+        environment.close()
+
+
+def _opened_to_read(directory: Path, **options: Any) -> lmdb.Environment:
     if (directory / DATA_FILE).stat().st_size == 0:
         raise CorruptDataError(f"the data file in {directory} is empty: it was truncated; restore it from a backup")
     try:
-        environment = lmdb.open(str(directory), readonly=True, lock=False, create=False, max_dbs=_MAX_DATABASES)
+        return lmdb.open(str(directory), readonly=True, create=False, max_dbs=_MAX_DATABASES, **options)
     except lmdb.PageNotFoundError:
         raise CorruptDataError(f"the data file in {directory} was truncated: restore it from a backup") from None
     except lmdb.Error as error:
         raise StoreFormatError(
             f"{directory / DATA_FILE} is not a data file of this store, or its beginning is damaged: {error}"
         ) from error
+
+
+def _meta_of(directory: Path, environment: lmdb.Environment) -> dict[str, str]:
     try:
         _check_length(directory, environment)
         if environment.lib_version()[0] != _LMDB_MAJOR_VERSION:
             raise _foreign(directory)
         try:
-            meta = environment.open_db(_META, create=False)
+            meta = environment.open_db(META, create=False)
         except (lmdb.NotFoundError, lmdb.ReadonlyError, lmdb.IncompatibleError):
             raise _foreign(directory) from None
         with environment.begin(meta) as transaction:
-            found = {key.decode(): value.decode() for key, value in transaction.cursor()}
-        return found, _if_created(environment, SYSTEM) is not None
+            return {key.decode(): value.decode() for key, value in transaction.cursor()}
     except lmdb.Error as error:
         raise_translated(error, directory)
     except UnicodeDecodeError:
         raise _foreign(directory) from None
-    finally:
-        environment.close()
 
 
 def _check_length(directory: Path, environment: lmdb.Environment) -> None:
@@ -329,14 +395,7 @@ def _foreign(directory: Path) -> StoreFormatError:
 def _check_identity(directory: Path, wanted: Identity) -> None:
     """Raise StoreFormatError if the directory is of another format, cluster or shard."""
     meta, has_records = _read_meta(directory)
-    found_format = meta.get("format")
-    if found_format is None:
-        raise _foreign(directory)
-    if found_format not in _FORMATS:
-        raise StoreFormatError(
-            f"{directory} has store format {found_format}; this version reads formats {', '.join(_FORMATS)}:"
-            " open it with the version that wrote it, and export and import its entries"
-        )
+    _check_format(directory, meta)
     if has_records:
         # Its placement says which shard it is, and a shard can be renamed: the server compares that.
         return
@@ -347,3 +406,14 @@ def _check_identity(directory: Path, wanted: Identity) -> None:
                 f"{directory} belongs to {recorded}, not to {name} {value!r}: name the right directory,"
                 " or export its entries and import them through the cluster"
             )
+
+
+def _check_format(directory: Path, meta: dict[str, str]) -> None:
+    found_format = meta.get("format")
+    if found_format is None:
+        raise _foreign(directory)
+    if found_format not in _FORMATS:
+        raise StoreFormatError(
+            f"{directory} has store format {found_format}; this version reads formats {', '.join(_FORMATS)}:"
+            " open it with the version that wrote it, and export and import its entries"
+        )

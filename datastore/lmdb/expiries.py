@@ -8,11 +8,16 @@ import lmdb
 
 from datastore.model.metadata import Metadata
 
-__all__ = ["Expiries", "has_due"]
+__all__ = ["Expiries", "has_due", "index_key"]
 
 #: The key in the index: when the entry expires, and its version, which no other entry has.
 _KEY = Struct(">QQ")
 _TIME_BYTES = 8
+
+
+def index_key(metadata: Metadata) -> bytes:
+    """The key in the index of an entry that expires."""
+    return _KEY.pack(metadata.expires_us, metadata.version)
 
 
 class Expiries:
@@ -23,11 +28,11 @@ class Expiries:
 
     def add(self, text: bytes, metadata: Metadata) -> None:
         """An entry that expires was written."""
-        self._cursor.put(_KEY.pack(metadata.expires_us, metadata.version), text)
+        self._cursor.put(index_key(metadata), text)
 
     def remove(self, metadata: Metadata) -> None:
         """The entry with this metadata is deleted or replaced. It may be removed already."""
-        if self._cursor.set_key(_KEY.pack(metadata.expires_us, metadata.version)):
+        if self._cursor.set_key(index_key(metadata)):
             self._cursor.delete()
 
     def pop(self, now_us: int) -> tuple[bytes, int] | None:

@@ -18,6 +18,7 @@ from datastore.engine.plan import narrowed
 from datastore.engine.ranges import END, ScanPlan, bounds
 from datastore.engine.room import batch_bytes, read_room
 from datastore.lmdb.changelog import StoredLog
+from datastore.lmdb.changes import Restored
 from datastore.lmdb.directory import DATA_FILE, LAST_VERSION, NODE_ID, Identity, new_node_id, open_directory
 from datastore.lmdb.errors import raise_translated
 from datastore.lmdb.expiries import has_due
@@ -349,6 +350,14 @@ class LMDBDatastore(Datastore):
         Returns once that is on disk, whatever the durability.
         """
         self._writer.submit(Job((), record=(LAST_VERSION, b"%d" % version))).result()
+
+    def restore(self, entries: Sequence[Restored]) -> None:
+        """Store entries with these versions and times, in place of what their keys have.
+
+        Each is the text of its key, its value as bytes, and its metadata. Later writes get greater versions. Watches
+        that have begun before get ChangesExpiredError. Returns once the entries are as durable as promised.
+        """
+        self._writer.submit(Job((), restored=entries)).result()
 
     def forget_requests(self) -> None:
         """Refuse repetitions of writes from before now that were not made here, because another store made some.

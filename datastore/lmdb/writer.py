@@ -23,6 +23,7 @@ from datastore.lmdb.changelog import CommitLog, StoredLog
 from datastore.lmdb.changes import (
     Change,
     Changes,
+    Restored,
     change_of,
     depends,
     have_attempts,
@@ -91,10 +92,11 @@ class Job:
 
     Writes that are refused before they reach the disk have their results from the start; of an atomic job no other is
     made then. `record` is a system record, its name and content; with one, or with `flush`, the future is done once
-    everything is on disk, whatever the durability. `failure` is the error of the whole job.
+    everything is on disk, whatever the durability. `restored` are entries to store with their metadata, whatever the
+    store has. `failure` is the error of the whole job.
     """
 
-    __slots__ = ("bytes", "changes", "failure", "flush", "future", "is_atomic", "record", "refused")
+    __slots__ = ("bytes", "changes", "failure", "flush", "future", "is_atomic", "record", "refused", "restored")
 
     def __init__(
         self,
@@ -103,8 +105,10 @@ class Job:
         is_atomic: bool = False,
         flush: bool = False,
         record: tuple[bytes, bytes] | None = None,
+        restored: Sequence[Restored] = (),
     ) -> None:
         self.is_atomic = is_atomic
+        self.restored = restored
         self.flush = flush or record is not None
         self.record = record
         self.failure: DatastoreError | None = None
@@ -318,6 +322,9 @@ class Writer:
         for parts in _commits(jobs):
             self._apply(parts, results)
         for job in jobs:
+            if job.restored:
+                made = self._try(partial(self._commit_restored, job.restored))
+                job.failure = made if isinstance(made, DatastoreError) else None
             if job.record is not None:
                 job.failure = self._save(job.record)
         flush_failure = self._flush() if any(job.flush for job in jobs) else None
@@ -375,6 +382,20 @@ class Writer:
                 transaction.put(FORMAT, STORE_FORMAT, db=self._meta)
         self.system = system
 
+    def _commit_restored(self, restored: Sequence[Restored]) -> None:
+        """Store entries with their metadata. The log of changes begins after them."""
+        if self.expiries is None and any(metadata.expires_us for *_, metadata in restored):
+            self._begin_expiries()
+        with self._transaction() as transaction, self._changes(transaction) as made:
+            self.versions.raise_to(max(metadata.version for *_, metadata in restored))
+            made.restore(restored)
+            self._keep_last_version(transaction)
+        self._committed()
+
+    def _begin_expiries(self) -> None:
+        self.expiries = self._environment.open_db(EXPIRIES)
+        self._sweep_due = time.monotonic() + SWEEP_INTERVAL_S
+
     def _try(self, commit: Callable[[], T]) -> T | DatastoreError:
         """What `commit` returns, which commits all or nothing; or the error if that failed. Grows the map as needed."""
         while True:
@@ -395,8 +416,7 @@ class Writer:
         if not any(part.changes for part in parts):
             return []
         if self.expiries is None and any(may_expire(part.changes) for part in parts):
-            self.expiries = self._environment.open_db(EXPIRIES)
-            self._sweep_due = time.monotonic() + SWEEP_INTERVAL_S
+            self._begin_expiries()
         versions, began = self.versions, time.monotonic()
         before = versions.last
         results: list[WriteResult] = []

@@ -35,6 +35,10 @@ from datastore_server.introspection import Health, reflection_of
 from datastore_server.limits import Limits
 from datastore_server.listening import listen_on, resolve
 from datastore_server.logs import kind
+from datastore_server.maintenance.engines import no_snapshots
+from datastore_server.maintenance.readers import SnapshotReaders
+from datastore_server.maintenance.restores import Restores
+from datastore_server.maintenance.service import MaintenanceService
 from datastore_server.membership import Membership
 from datastore_server.observation import space_warnings
 from datastore_server.placement.listing import Listing
@@ -86,12 +90,13 @@ class Server:
     proxy, which leaves that to its nodes.
     `cluster` is reported by DescribeStore. `system` stores the node's placement; without it, the placement ends with
     the server. `place_as` is the shard and placement for an empty, unplaced node. `listing` lists a node's entries;
-    without it they are queried. If `watched` names the store, health follows it, and the server waits for it when it
-    starts, at most `wait_s` (UnavailableError). `membership` is that of a proxy; while the nodes do not match its
-    configuration, health is NOT_SERVING. `tokens` is the file that names the callers that are served; without one,
-    whoever can connect is. `transport` is what carries the calls, see the package of that name. Metrics
-    and probes are served by HTTP at `metrics`, from the beginning of the start, unless that is None. Calls that take
-    `slow_call_s` are logged, and all are traced with `tracing`, which the server closes.
+    without it they are queried. `snapshots` reads those of its store, if it has any. If `watched` names the store,
+    health follows it, and the server waits for it when it starts, at most `wait_s` (UnavailableError). `membership` is
+    that of a proxy; while the nodes do not match its configuration, health is NOT_SERVING. `tokens` is the file that
+    names the callers that are served; without one, whoever can connect is. `transport` is what carries the calls, see
+    the package of that name. Metrics and probes are served by HTTP at `metrics`, from the beginning of the start,
+    unless that is None. Calls that take `slow_call_s` are logged, and all are traced with `tracing`, which the server
+    closes.
     """
 
     def __init__(
@@ -109,6 +114,7 @@ class Server:
         membership: Membership | None = None,
         listing: Listing | None = None,
         tokens: Path | None = None,
+        snapshots: SnapshotReaders | None = None,
         watched: str = "",
         wait_s: float = WAIT_S,
         drain_s: float = 0.0,
@@ -152,6 +158,10 @@ class Server:
             pulse=self._pulse,
         )
         self._placement = PlacementService(self._node, check_values=check_values, calls=self._calls, gate=self._gate)
+        self._restores = Restores(self._node) if membership is None else None
+        self._maintenance = MaintenanceService(
+            self._restores, snapshots, why_none=self._why_none, calls=self._calls, gate=self._gate
+        )
         self._drain_s = drain_s
         self._grace_s = self._limits.grace_ms / 1000 if grace_s is None else grace_s
         self._membership = membership
@@ -197,7 +207,7 @@ class Server:
             await self._watch.wait(self._wait_s, self._begin_watched)
         self._beating = asyncio.create_task(self._pulse.beat(self._check_soon))
         self._health = Health()
-        methods = [*self._service.methods(), *self._placement.methods()]
+        methods = [*self._service.methods(), *self._placement.methods(), *self._maintenance.methods()]
         if self._tracing is not None:
             methods = self._tracing.traced(methods)
         methods += self._health.methods()
@@ -224,6 +234,8 @@ class Server:
     async def _begin(self) -> None:
         """Enforce the placement in the node's records, or a first one if there are none."""
         await self._load()
+        if self._restores is not None:
+            await self._restores.load()
         if self._place_as is not None:
             await self._node.place_if_new(*self._place_as)
 
@@ -231,6 +243,10 @@ class Server:
         """The same, of a store that answers: its records may be elsewhere, and loaded without it."""
         await self._begin()
         await self._check_store()
+
+    def _why_none(self) -> str:
+        """Why the store has no snapshots."""
+        return no_snapshots(self._datastore.describe().storage.kind, is_proxy=self._membership is not None)
 
     async def _check_store(self) -> None:
         await self._node.check_store()
@@ -341,6 +357,7 @@ class Server:
                 await stopped
                 await self._service.finish_writes(self._grace_s)
                 await self._placement.finish(self._grace_s)
+                await self._maintenance.finish(self._grace_s)
         finally:
             self._service.close()
             if self._gate is not None:

@@ -16,7 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from datastore.model.histogram import Histogram
-from datastore.v1 import placement_pb2, service_pb2
+from datastore.v1 import maintenance_pb2, placement_pb2, service_pb2
 from datastore_server.call import Call
 from datastore_server.logs import kind, shown
 
@@ -36,6 +36,7 @@ _METHODS = {
     for service in (
         service_pb2.DESCRIPTOR.services_by_name["DatastoreService"],
         placement_pb2.DESCRIPTOR.services_by_name["PlacementService"],
+        maintenance_pb2.DESCRIPTOR.services_by_name["MaintenanceService"],
     )
     for method in service.methods
 }

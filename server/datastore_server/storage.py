@@ -22,6 +22,7 @@ from datastore.spec.collections import MemoryConfig, TieredConfig
 from datastore.sync.serialize import SerializerShimDatastore as SerializerShim
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_client.config import GrpcConfig
+from datastore_server.maintenance.readers import SnapshotReaders
 from datastore_server.placement.listing import Listing
 from datastore_server.placement.system import (
     EngineSystemSpace,
@@ -49,6 +50,8 @@ class Storage:
     listing: Listing
     #: The name of the store whose health the node follows; empty for a store in this process.
     watched: str = ""
+    #: What reads snapshots of the store; None if it has none.
+    snapshots: SnapshotReaders | None = None
 
 
 def open_storage(
@@ -68,7 +71,8 @@ def open_storage(
     if isinstance(tree, LMDBConfig):
         blocking = tree.open_as(cluster, shard)
         lazy = SerializerShimDatastore(lift(blocking), wire.lazy)
-        return Storage(lazy, EngineSystemSpace(blocking), Listing(lazy))
+        snapshots = SnapshotReaders(blocking.directory)
+        return Storage(lazy, EngineSystemSpace(blocking), Listing(lazy), snapshots=snapshots)
     if any(tree.parts()):
         # Before the stores are opened: if there is no place for the records, none has to be closed again.
         system = _system_of(None, url, shard, state_dir)

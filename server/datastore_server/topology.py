@@ -19,6 +19,7 @@ from datastore_server.config import Config, tiers_of
 from datastore_server.coordination.records import ProxySystemSpace
 from datastore_server.describe import ClusterInfo, ShardInfo
 from datastore_server.documents import within
+from datastore_server.maintenance.readers import SnapshotReaders
 from datastore_server.membership import Membership
 from datastore_server.placement.listing import Listing
 from datastore_server.placement.system import SystemSpace
@@ -44,6 +45,8 @@ class Topology:
     system: SystemSpace | None = None
     #: How the entries of a node are listed; None for a proxy, which is queried.
     listing: Listing | None = None
+    #: What reads snapshots of a node's store; None if it has none.
+    snapshots: SnapshotReaders | None = None
     #: The name of the store whose health a node follows; empty if it follows none.
     watched: str = ""
     #: The shard and placement to give the node if it is empty and unplaced.
@@ -80,6 +83,7 @@ def build_node(
         info,
         system=storage.system,
         listing=storage.listing,
+        snapshots=storage.snapshots,
         watched=storage.watched,
         place_as=place_as,
     )

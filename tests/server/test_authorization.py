@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from datastore.engine.placement import SLOTS
 from datastore.model.errors import InvalidKeyError
 from datastore.model.key import Key
-from datastore.v1 import placement_pb2, query_pb2, service_pb2, value_pb2
+from datastore.v1 import maintenance_pb2, placement_pb2, query_pb2, service_pb2, value_pb2
 from datastore_server.auth.rights import Right
 from tests.support.guarded import KEYS, METHODS, SERVICES, Answer, Guarded, bearer
 from tests.support.serving import entry, value
@@ -135,6 +136,10 @@ ROWS: dict[str, list[Row]] = {
     **{
         method.name: [Row(lambda _, method=method: _placement_request(method.name), (ADMIN,), is_of_server=True)]
         for method in placement_pb2.DESCRIPTOR.services_by_name["PlacementService"].methods
+    },
+    **{
+        method.name: [Row(lambda _, method=method: GetMessageClass(method.input_type)(), (ADMIN,), is_of_server=True)]
+        for method in maintenance_pb2.DESCRIPTOR.services_by_name["MaintenanceService"].methods
     },
 }
 

@@ -13,7 +13,7 @@ from datastore import aio
 from datastore.engine.placement import SLOTS
 from datastore.model.errors import LimitExceededError
 from datastore.model.limits import MESSAGE_BYTES
-from datastore.v1 import placement_pb2, service_pb2
+from datastore.v1 import maintenance_pb2, placement_pb2, service_pb2
 from datastore.wire.errors import rpc_error_to_error
 from datastore_server.limits import KEY_REQUEST_BYTES, QUERY_REQUEST
 from datastore_server.placement.service import RECORD_REQUEST_BYTES, SLOTS_REQUEST_BYTES
@@ -21,16 +21,19 @@ from tests.support.serving import Running
 
 DATASTORE = service_pb2.DESCRIPTOR.services_by_name["DatastoreService"]
 PLACEMENT = placement_pb2.DESCRIPTOR.services_by_name["PlacementService"]
+MAINTENANCE = maintenance_pb2.DESCRIPTOR.services_by_name["MaintenanceService"]
 LONG = QUERY_REQUEST.maximum
 #: The methods whose requests are more than a key.
 MOST_BYTES = {
-    **dict.fromkeys(["Put", "Patch", "BatchGet", "BatchWrite", "WriteSlots"], ("message_bytes", MESSAGE_BYTES)),
+    **dict.fromkeys(
+        ["Put", "Patch", "BatchGet", "BatchWrite", "WriteSlots", "RestoreEntries"], ("message_bytes", MESSAGE_BYTES)
+    ),
     **dict.fromkeys(["PlaceNode", "PrepareMove", "PutRecord"], ("record_request_bytes", RECORD_REQUEST_BYTES)),
     **dict.fromkeys(["ReadSlots", "ClearSlots"], ("slots_request_bytes", SLOTS_REQUEST_BYTES)),
 }
 METHODS = {
     f"/{service.full_name}/{method.name}": MOST_BYTES.get(method.name, ("key_request_bytes", KEY_REQUEST_BYTES))
-    for service in (DATASTORE, PLACEMENT)
+    for service in (DATASTORE, PLACEMENT, MAINTENANCE)
     for method in service.methods
     # The largest that gRPC accepts at all.
     if method.name not in {"Query", "ListEntries", "Aggregate", "Watch", "DeleteMatching", "PatchMatching"}

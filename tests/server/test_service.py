@@ -675,6 +675,7 @@ async def test_reflection_lists_and_describes_every_service(running: Running, ve
     assert names == sorted(
         [
             "datastore.v1.DatastoreService",
+            "datastore.v1.MaintenanceService",
             "datastore.v1.PlacementService",
             "grpc.health.v1.Health",
             "grpc.reflection.v1.ServerReflection",

@@ -56,7 +56,7 @@ def _store(directory: Path | None) -> StoreUrl:
 async def node(directory: Path | None = None) -> AsyncIterator[Cluster]:
     """One node, on LMDB in `directory` or in memory."""
     topology = build_node(_store(directory), durability="async")
-    async with serve(topology.datastore, system=topology.system) as server:
+    async with serve(topology.datastore, **topology.settings()) as server:
         yield Cluster([server], [topology.datastore])
 
 
@@ -79,8 +79,7 @@ async def proxy(
             backends.append(topology.datastore)
             node = serve(
                 topology.datastore,
-                cluster=topology.cluster,
-                system=topology.system,
+                **topology.settings(),
                 metrics=metrics,
                 tracing=node_tracing,
             )

@@ -48,7 +48,7 @@ class Nodes:
             config=config,
         )
         listen = (at or self.urls.get(name, "")).removeprefix("grpc://") or "127.0.0.1:0"
-        server = serve(node.datastore, cluster=node.cluster, system=node.system, place_as=node.place_as, listen=listen)
+        server = serve(node.datastore, **node.settings(), listen=listen)
         await server.start()
         self._running[name] = server
         self.urls[name] = server.url

@@ -29,7 +29,7 @@ class CrashError(Exception):
 def crash(at: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Every call to a node from the given one on fails: odd ones after they were done, as if the response was lost."""
     done: list[str] = []
-    call, stream = NodeClient._call, NodeClient._stream
+    call, stream = NodeClient._call, NodeClient.stream
 
     async def counted(self: Any, method: str, request: Any, timeout_s: float | None = None) -> Any:
         done.append(method)
@@ -51,7 +51,7 @@ def crash(at: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     with monkeypatch.context() as patch:
         patch.setattr(NodeClient, "_call", counted)
-        patch.setattr(NodeClient, "_stream", counted_stream)
+        patch.setattr(NodeClient, "stream", counted_stream)
         yield done
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from datastore.model.histogram import quantile
-from datastore.v1 import placement_pb2, service_pb2
+from datastore.v1 import maintenance_pb2, placement_pb2, service_pb2
 
 __all__ = ["Rates", "hit_rate", "rates"]
 
@@ -15,6 +15,7 @@ _STREAMS = frozenset(
     for service in (
         service_pb2.DESCRIPTOR.services_by_name["DatastoreService"],
         placement_pb2.DESCRIPTOR.services_by_name["PlacementService"],
+        maintenance_pb2.DESCRIPTOR.services_by_name["MaintenanceService"],
     )
     for method in service.methods
     if method.server_streaming

@@ -17,7 +17,16 @@ from datastore_client.channel import parse_target
 from datastore_client.tls import Credentials
 from datastore_server.config import DEFAULT_LISTEN, parse_server_url
 
-__all__ = ["CALL_TIMEOUT_S", "KEY", "Settings", "all_options", "certificate_options", "json_option", "server_options"]
+__all__ = [
+    "CALL_TIMEOUT_S",
+    "KEY",
+    "Settings",
+    "all_options",
+    "certificate_options",
+    "credential_options",
+    "json_option",
+    "server_options",
+]
 
 #: The default timeout of a call in seconds: long enough for a busy server.
 CALL_TIMEOUT_S = 30.0
@@ -133,6 +142,24 @@ def certificate_options(*, outermost: bool = False) -> list[Callable[[Any], Any]
     ]
 
 
+def credential_options(*, outermost: bool = False, has_own_key: bool = False) -> Callable[[_Function], _Function]:
+    """Add the files that a server is reached with, like `server_options`."""
+    return all_options(
+        *certificate_options(outermost=outermost)[: 2 if has_own_key else 3],
+        _file_option("token_file", "Token for servers that want one, by `datastore token create`.", outermost),
+        click.option(
+            "--insecure",
+            is_flag=True,
+            default=None,
+            envvar="DATASTORE_INSECURE" if outermost else None,
+            show_envvar=outermost,
+            expose_value=False,
+            callback=_store("insecure"),
+            help="Send the token to other machines without encryption, too.",
+        ),
+    )
+
+
 def server_options(*, outermost: bool = False, has_own_key: bool = False) -> Callable[[_Function], _Function]:
     """Add `--server`, its files, `--timeout` and `--json`, before or after the command's name; the last counts.
 
@@ -149,18 +176,7 @@ def server_options(*, outermost: bool = False, has_own_key: bool = False) -> Cal
             callback=_checked_server,
             help=f"Server to talk to; grpcs: for TLS.  [default: grpc://{DEFAULT_LISTEN}]",
         ),
-        *certificate_options(outermost=outermost)[: 2 if has_own_key else 3],
-        _file_option("token_file", "Token for servers that want one, by `datastore token create`.", outermost),
-        click.option(
-            "--insecure",
-            is_flag=True,
-            default=None,
-            envvar="DATASTORE_INSECURE" if outermost else None,
-            show_envvar=outermost,
-            expose_value=False,
-            callback=_store("insecure"),
-            help="Send the token to other machines without encryption, too.",
-        ),
+        credential_options(outermost=outermost, has_own_key=has_own_key),
         click.option(
             "--timeout",
             type=_TimeoutType(),

@@ -79,12 +79,12 @@ class NodeClient:
 
     async def describe_store(self) -> service_pb2.DescribeStoreResponse:
         """The server's description of its store and shards."""
-        data = await self._answer(_DESCRIBE_STORE, service_pb2.DescribeStoreRequest())
+        data = await self.answer(_DESCRIBE_STORE, service_pb2.DescribeStoreRequest())
         return service_pb2.DescribeStoreResponse.FromString(data)
 
     async def is_serving(self) -> bool:
         """Whether the server's health is SERVING."""
-        return await self._answer(_HEALTH_CHECK, health_pb2.HealthCheckRequest()) == SERVING
+        return await self.answer(_HEALTH_CHECK, health_pb2.HealthCheckRequest()) == SERVING
 
     async def get_placement(self) -> Answer:
         """The node's placement."""
@@ -124,7 +124,7 @@ class NodeClient:
         """A summary of each slot of the node; empty slots are left out."""
         request = placement_pb2.SummarizeSlotsRequest(shard_by=wire.encode_shard_by(shard_by), owned_only=owned_only)
         slots = {}
-        async with aclosing(self._stream("SummarizeSlots", request)) as responses:
+        async with aclosing(self.stream(_SERVICE + "SummarizeSlots", request)) as responses:
             async for data in responses:
                 for slot in placement_pb2.SummarizeSlotsResponse.FromString(data).slots:
                     slots[slot.slot] = Summary(slot.entries, slot.bytes, slot.checksum)
@@ -133,7 +133,7 @@ class NodeClient:
     async def read_slots(self, shard_by: ShardBy, slots: Iterable[int]) -> AsyncGenerator[Any]:
         """The entries that the node owns in some slots, as batches of messages. The caller must close the generator."""
         request = placement_pb2.ReadSlotsRequest(shard_by=wire.encode_shard_by(shard_by), slots=slots)
-        async with aclosing(self._stream("ReadSlots", request)) as responses:
+        async with aclosing(self.stream(_SERVICE + "ReadSlots", request)) as responses:
             async for data in responses:
                 yield raw.ReadSlotsResponse.FromString(data).entries
 
@@ -173,10 +173,11 @@ class NodeClient:
         await self._call("PutRecord", placement_pb2.PutRecordRequest(record=record))
 
     async def _call(self, method: str, request: Any, timeout_s: float | None = None) -> Any:
-        data = await self._answer(_SERVICE + method, request, timeout_s)
+        data = await self.answer(_SERVICE + method, request, timeout_s)
         return getattr(placement_pb2, f"{method}Response").FromString(data)
 
-    async def _answer(self, path: str, request: Any, timeout_s: float | None = None) -> bytes:
+    async def answer(self, path: str, request: Any, timeout_s: float | None = None) -> bytes:
+        """The response of any method, as bytes."""
         timeout_s = timeout_s or self._timeout_s
         call: Any = self._open().unary_unary(path)
         try:
@@ -191,8 +192,9 @@ class NodeClient:
             raise self._error(error, timeout_s) from error
         return data
 
-    async def _stream(self, method: str, request: Any) -> AsyncGenerator[bytes]:
-        call: Any = self._open().unary_stream(_SERVICE + method)
+    async def stream(self, path: str, request: Any) -> AsyncGenerator[bytes]:
+        """The responses of any method with several, as bytes. The caller must close the generator."""
+        call: Any = self._open().unary_stream(path)
         metadata = self._credentials.metadata()
         received = messages(call(request.SerializeToString(), timeout=SCAN_TIMEOUT_S, metadata=metadata))
         try:

@@ -46,11 +46,12 @@ class PlacedNode:
     """
 
     def __init__(self, store: Datastore, system: SystemSpace | None = None, listing: Listing | None = None) -> None:
-        self._store = store
-        self._listing = listing or Listing(store)
+        self.store = store
+        self.listing = listing or Listing(store)
         self.system = system or MemorySystemSpace()
         self.datastore = OwnedDatastore(store, NodePlacement(node_id=""))
-        self._changing = asyncio.Lock()
+        #: Held during each change.
+        self.changing = asyncio.Lock()
         #: What the node owned before its last move, and the latest version of that time.
         self._former: tuple[NodePlacement, int] | None = None
         #: The coordinator of the prepared move.
@@ -62,7 +63,7 @@ class PlacedNode:
     @property
     def placement(self) -> NodePlacement:
         """The placement in force. Raises while calls are refused because the store does not answer."""
-        return self.datastore.ownership.placement
+        return self.datastore.placed_ownership.placement
 
     @property
     def known_placement(self) -> NodePlacement:
@@ -72,7 +73,7 @@ class PlacedNode:
     async def check_store(self) -> None:
         """Raise unless the store answers, and is the one that the placement was loaded from."""
         try:
-            await self._store.contains(_PROBED)
+            await self.store.contains(_PROBED)
         except WrongShardError:
             # A server that refuses a key is reachable.
             return
@@ -134,7 +135,7 @@ class PlacedNode:
 
     async def is_empty(self) -> bool:
         """Whether the store has no entries."""
-        return await self._listing.is_empty()
+        return await self.listing.is_empty()
 
     async def place(self, shard: str, placement: Placement, *, check_entries: bool = False) -> NodePlacement:
         """Give the node its first placement, or add missing identities to it.
@@ -142,7 +143,8 @@ class PlacedNode:
         A node with entries is placed only with `check_entries`, and only if it owns all of them.
         """
         change = partial(transitions.place_node, shard=shard, placement=placement)
-        async with self._changing, self.datastore.without_writes():
+        async with self.changing, self.datastore.without_writes():
+            self._require_not_restored()
             before = self.placement
             if change(before) is not before and transitions.starts_anew(before, placement):
                 await self._check_start(shard, placement, check_entries=check_entries)
@@ -150,7 +152,8 @@ class PlacedNode:
 
     async def place_if_new(self, shard: str, placement: Placement) -> None:
         """Place the node if it is empty and has no placement; otherwise do nothing."""
-        if self.placement.current is None and self.placement.pending is None and await self.is_empty():
+        is_placed = self.placement.current is not None or self.placement.pending is not None
+        if not is_placed and self.datastore.refusal is None and await self.is_empty():
             await self.place(shard, placement)
 
     async def prepare(
@@ -161,10 +164,11 @@ class PlacedNode:
         From then on only this `coordinator` may continue the move, and entries get only versions above `version`.
         """
         change = partial(transitions.prepare_move, shard=shard, placement=placement, joins=joins)
-        async with self._changing, self.datastore.without_writes():
+        async with self.changing, self.datastore.without_writes():
+            self._require_not_restored()
             before = self.placement
             if change(before) is not before:
-                await self._listing.require("entries cannot be moved to or from this node")
+                await self.listing.require("entries cannot be moved to or from this node")
             if change(before) is not before and (joins or transitions.starts_anew(before, placement)):
                 await self._check_start(shard, placement, check_entries=False)
             prepared = await self._change(change)
@@ -174,10 +178,14 @@ class PlacedNode:
             self._coordinator = coordinator
             return prepared
 
+    def _require_not_restored(self) -> None:
+        if self.datastore.refusal is not None:
+            raise PlacementError(f"the placement cannot be changed now: {self.datastore.refusal}")
+
     async def _begin_log(self) -> None:
         """Make a store in memory keep its changes from now on, so that watches can continue here after the move."""
-        if self._store.capability.changes:
-            await feed_of(self._store, Watch(Query(Key("/")).frozen()), lambda: None).aclose()
+        if self.store.capability.changes:
+            await feed_of(self.store, Watch(Query(Key("/")).frozen()), lambda: None).aclose()
 
     def _check_coordinator(self, coordinator: str) -> None:
         """Raise PlacementError if a move is prepared whose coordinator is another one, or unknown since a restart."""
@@ -192,7 +200,7 @@ class PlacedNode:
         The old owners of slots that have come remember their requests; repetitions from before the move are refused.
         """
         change = partial(transitions.commit_move, epoch=epoch)
-        async with self._changing:
+        async with self.changing:
             self._check_coordinator(coordinator)
             if change(self.placement) is not self.placement:
                 if self.system.forgets_requests:
@@ -209,15 +217,15 @@ class PlacedNode:
     async def abort(self, epoch: int, *, coordinator: str = "") -> NodePlacement:
         """Drop the pending placement, and allow writes again. A new node first deletes the copies it received."""
         change = partial(transitions.abort_move, epoch=epoch)
-        async with self._changing:
+        async with self.changing:
             self._check_coordinator(coordinator)
             if change(self.placement) is not self.placement and not self.placement.shard:
-                await slots.clear(self._store, self._listing, lambda _: False)
+                await slots.clear(self.store, self.listing, lambda _: False)
             return await self._change(change)
 
     async def write(self, epoch: int, entries: Sequence[Put], *, coordinator: str = "") -> None:
         """Store entries in slots that this node owns in the pending placement but not in the current one."""
-        async with self._changing:
+        async with self.changing:
             self._check_coordinator(coordinator)
             pending = transitions.pending_of(self.placement, epoch)
             coming = Ownership(replace(self.placement, current=pending, shard=self.placement.pending_shard))
@@ -227,20 +235,20 @@ class PlacedNode:
                     raise PlacementError(
                         f"{put.key} is this node's already; only entries that move to it can be written"
                     )
-            await slots.write(self._store, entries)
+            await slots.write(self.store, entries)
 
     async def clear(self, epoch: int, chosen: Callable[[Key], bool] | None, *, coordinator: str = "") -> int:
         """Delete entries outside the node's current slots, all or only the `chosen`. Returns the number deleted.
 
         `epoch` is that of the pending placement or, if there is none, of the current one.
         """
-        async with self._changing:
+        async with self.changing:
             self._check_coordinator(coordinator)
             placement = self.placement
             transitions.check_epoch(placement, epoch)
             owns = self.datastore.ownership.owns
             cleared = await slots.clear(
-                self._store, self._listing, lambda key: owns(key) or not (chosen is None or chosen(key))
+                self.store, self.listing, lambda key: owns(key) or not (chosen is None or chosen(key))
             )
             if chosen is None and placement.pending is None and placement.may_hold_foreign:
                 await self._change(partial(replace, may_hold_foreign=False))
@@ -249,7 +257,7 @@ class PlacedNode:
     def scan(self, *, owned_only: bool, chosen: Callable[[Key], bool] | None = None) -> AsyncGenerator[Batch]:
         """The entries in key order, in batches: all of them, only the `chosen`, or only those currently owned."""
         owns = self.datastore.ownership.owns
-        return self._listing.scan(lambda key: (chosen is None or chosen(key)) and (not owned_only or owns(key)))
+        return self.listing.scan(lambda key: (chosen is None or chosen(key)) and (not owned_only or owns(key)))
 
     async def read_record(self, name: str) -> tuple[int, bytes] | None:
         """The revision and content of a proxy's record, or None."""
@@ -258,7 +266,7 @@ class PlacedNode:
 
     async def write_record(self, name: str, revision: int, data: bytes) -> None:
         """Store a proxy's record. Raises PlacementError if a higher revision is stored."""
-        async with self._changing:
+        async with self.changing:
             kept = await self.read_record(name)
             if kept is not None and kept[0] > revision:
                 raise PlacementError(f"the record {name} has revision {kept[0]} here, which is above {revision}")
@@ -294,9 +302,9 @@ class PlacedNode:
                     " CONFIG --adopt` checks that they belong to its slots, and places it"
                 )
             return
-        await self._listing.require("this node's entries cannot be checked")
+        await self.listing.require("this node's entries cannot be checked")
         owned = Ownership(replace(self.placement, shard=shard, current=placement))
-        async with aclosing(self._listing.scan(lambda key: not owned.owns(key), keys_only=True)) as batches:
+        async with aclosing(self.listing.scan(lambda key: not owned.owns(key), keys_only=True)) as batches:
             owners = Counter([placement.owner_of(key) async for batch in batches for key in batch.keys])
         if owners:
             of_each = ", ".join(f"{count:,} to {owner}" for owner, count in sorted(owners.items()))

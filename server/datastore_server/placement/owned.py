@@ -127,6 +127,8 @@ class OwnedDatastore(ShimDatastore):
         #: What the node owned before the last move, and the version up to which changes are of that time; 0 if unknown.
         self.former: tuple[Ownership, int] = (self._ownership, 0)
         self._failure: DatastoreError | None = None
+        #: What every call for entries raises while they are restored.
+        self.refusal: DatastoreError | None = None
         self._writes_under_way = 0
         self._written = asyncio.Event()
         self._is_held = False
@@ -135,7 +137,14 @@ class OwnedDatastore(ShimDatastore):
 
     @property
     def ownership(self) -> Ownership:
-        """The ownership in force. Raises if it is unknown."""
+        """The ownership in force. Raises if it is unknown, or calls for entries are refused."""
+        if self.refusal is not None:
+            raise copy(self.refusal)
+        return self.placed_ownership
+
+    @property
+    def placed_ownership(self) -> Ownership:
+        """The ownership in force, also while calls for entries are refused. Raises if it is unknown."""
         if self._failure is not None:
             raise copy(self._failure)
         return self._ownership

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from datastore.filesystem import FileSystemDatastore
 from datastore.filesystem.disk import SYSTEM, ensure_directory_exists
 from datastore.lmdb.directory import DirectoryLock, new_node_id
 from datastore.model.errors import PlacementError, StoreError
+from datastore.model.metadata import Metadata
 
 __all__ = ["EngineSystemSpace", "MemorySystemSpace", "NoSystemSpace", "SystemSpace", "in_directory"]
 
@@ -24,6 +26,8 @@ class SystemSpace(Protocol):
     in_memory: bool
     #: Whether `forget_requests` does that; otherwise the node refuses such repetitions by itself.
     forgets_requests: bool = False
+    #: Whether `restore` stores entries with the versions and times of a backup.
+    restores: bool = False
 
     async def node_id(self) -> str:
         """The identity of the storage, created with it."""
@@ -54,6 +58,10 @@ class SystemSpace(Protocol):
 
         Except those of writes that were made here.
         """
+        return
+
+    async def restore(self, entries: Sequence[tuple[bytes, bytes, Metadata]]) -> None:
+        """If `restores`: store entries with this metadata, after the text of the key and the value in wire form."""
         return
 
     def release(self) -> None:
@@ -118,6 +126,7 @@ class EngineSystemSpace(SystemSpace):
         self._engine = engine
         self._lock = lock
         self.forgets_requests = hasattr(type(engine), "forget_requests")
+        self.restores = hasattr(type(engine), "restore")
 
     async def node_id(self) -> str:
         """The identity of the engine's storage: its own, or a record that is created on first use."""
@@ -155,6 +164,11 @@ class EngineSystemSpace(SystemSpace):
         """By the engine, if it remembers requests."""
         if self.forgets_requests:
             await asyncio.to_thread(self._engine.forget_requests)  # type: ignore[attr-defined]
+
+    async def restore(self, entries: Sequence[tuple[bytes, bytes, Metadata]]) -> None:
+        """By the engine, if it can."""
+        if self.restores:
+            await asyncio.to_thread(self._engine.restore, entries)  # type: ignore[attr-defined]
 
     def release(self) -> None:
         """Release the directory for other processes."""

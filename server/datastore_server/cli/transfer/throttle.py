@@ -1,0 +1,34 @@
+"""The option `--rate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from datastore.model.errors import InvalidError
+from datastore.model.options import SIZE
+
+__all__ = ["rate_option"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _RateType(click.ParamType[int]):
+    """A size, which is moved each second."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes; a usage error, with what is valid, for anything else."""
+        try:
+            return int(SIZE.read(int(value) if str(value).isascii() and str(value).isdigit() else value))
+        except InvalidError as error:
+            self.fail(str(error), param, ctx)
+
+
+def rate_option(function: _Function) -> _Function:
+    """Add `--rate`, a number of bytes a second or None."""
+    text = "Move at most so many bytes a second, e.g. 10MiB."
+    return click.option("--rate", type=_RateType(), metavar="SIZE", help=text)(function)

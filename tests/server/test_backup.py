@@ -1,0 +1,497 @@
+"""Backups of nodes and clusters: as of one moment, incremental, continued after an interruption, restored exactly."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastore.lmdb.snapshot import Snapshot
+from datastore.model.entries import Write
+from datastore.model.errors import (
+    ConfigError,
+    CorruptDataError,
+    OverloadedError,
+    PlacementError,
+    StoreLockedError,
+    UnavailableError,
+    UnsupportedError,
+)
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.v1 import maintenance_pb2
+from datastore_client import aio as client
+from datastore_server.backups import restoring
+from datastore_server.backups.catalog import Catalog
+from datastore_server.backups.checking import verify
+from datastore_server.backups.rates import Rate
+from datastore_server.backups.sources import sources_of
+from datastore_server.backups.taking import Taking, take_backup
+from datastore_server.config import dump_config
+from datastore_server.coordination.maintenance import MaintenanceClient
+from datastore_server.maintenance.readers import SNAPSHOTS
+from tests.support import processes
+from tests.support.backups import CutError, back_up, interrupts_after, restore_into, stored
+from tests.support.commands import COMMAND, run_here
+from tests.support.growing import SOURCE, Nodes, apply_now, fill, nodes, proxy
+from tests.support.placements import placement
+from tests.support.waiting import until
+
+ENTRIES = {Key(f"/Kind{number % 7}:{number:05}"): {"n": number, "text": "x" * (number % 300)} for number in range(2000)}
+SOME = dict(list(ENTRIES.items())[:50])
+
+
+@asynccontextmanager
+async def filled(tmp_path: Path, entries: Any = None, *, changes: bool = False) -> AsyncIterator[Nodes]:
+    """A node `a` with entries, and an empty one, `b`."""
+    async with nodes(tmp_path, "a", "b", changes=changes) as running:
+        async with client.connect(running.urls["a"]) as store:
+            await fill(store, SOME if entries is None else entries)
+        yield running
+
+
+async def test_a_restored_node_has_the_same_entries_with_their_versions_times_and_expiry(tmp_path: Path) -> None:
+    async with filled(tmp_path, ENTRIES, changes=True) as running:
+        a, b = running.urls["a"], running.urls["b"]
+        async with client.connect(a) as store:
+            await store.put(Key("/later"), b"\x00", expires_in_s=3600)
+            await store.put(Key("/soon"), 1, expires_in_s=3600)
+            await store.delete(Key("/Kind0:00000"))
+            await store.put(Key("/Kind1:00001"), [None, 1.5, True])
+        before = await stored(a)
+        backup = await back_up(a, tmp_path / "backups")
+        assert (backup.entries, backup.incremental) == (len(before), False)
+        assert (await restore_into(b, tmp_path / "backups")).entries == len(before)
+        assert await stored(b) == before
+        async with client.connect(b) as store:
+            await store.put(Key("/new"), 1)
+            written = await store.entry(Key("/new"))
+        assert written is not None and written.version > backup.version
+        assert (await verify(b, lambda _: None)).findings == []
+
+
+async def test_a_backup_is_as_of_one_moment_while_the_node_is_written_to(tmp_path: Path) -> None:
+    """Two entries are always written together, so a snapshot has them alike."""
+    pairs = [(Key(f"/A:{number:04}"), Key(f"/Z:{number:04}")) for number in range(500)]
+    async with filled(tmp_path, {key: 0 for pair in pairs for key in pair}) as running:
+        has_begun = asyncio.Event()
+
+        async def write() -> None:
+            async with client.connect(running.urls["a"]) as store:
+                for round_ in range(1, 10**9):
+                    for first, last in pairs:
+                        await store.batch_write([Write(first, round_), Write(last, round_)], atomic=True)
+                        has_begun.set()
+
+        writing = asyncio.create_task(write())
+        await has_begun.wait()
+        for _ in range(3):
+            await back_up(running.urls["a"], tmp_path / "backups")
+        writing.cancel()
+        for number in range(3):
+            await restore_into(running.urls["b"], tmp_path / "backups", number=number)
+            found = await stored(running.urls["b"])
+            values = [tuple(found[str(key)][0] for key in pair) for pair in pairs]
+            assert [pair for pair in values if pair[0] != pair[1]] == []
+            await empty(running.urls["b"])
+
+
+async def empty(url: str) -> None:
+    async with client.connect(url) as store:
+        await store.batch_write([Write(Key(key), None) for key in await stored(url)])
+
+
+async def test_an_incremental_backup_reads_only_the_values_that_have_changed(tmp_path: Path) -> None:
+    async with filled(tmp_path, ENTRIES) as running:
+        a, directory = running.urls["a"], tmp_path / "backups"
+        full = await back_up(a, directory)
+        async with client.connect(a) as store:
+            await store.put(Key("/Kind3:00003"), "changed")
+            await store.put(Key("/new"), "new")
+            await store.delete(Key("/Kind4:00004"))
+            # Deleted and created again, with the same value.
+            await store.delete(Key("/Kind5:00005"))
+            await store.put(Key("/Kind5:00005"), ENTRIES[Key("/Kind5:00005")])
+        before = await stored(a)
+        second = await back_up(a, directory)
+        assert (second.incremental, second.entries) == (True, len(before))
+        (node,) = second.nodes
+        assert len(node.parts) == 2 and node.part_bytes[1] < node.part_bytes[0] / 2
+        third = await back_up(a, directory)
+        assert third.incremental
+        assert (await back_up(a, directory, full=True)).incremental is False
+        for number in (second.number, third.number):
+            await restore_into(running.urls["b"], directory, number=number)
+            assert await stored(running.urls["b"]) == before
+            await empty(running.urls["b"])
+        await restore_into(running.urls["b"], directory, number=full.number)
+        assert set(await stored(running.urls["b"])) == set(map(str, ENTRIES))
+
+
+async def test_a_backup_of_another_node_reads_all_values_and_says_so(tmp_path: Path) -> None:
+    async with filled(tmp_path) as running:
+        await back_up(running.urls["a"], tmp_path / "backups")
+        async with client.connect(running.urls["b"]) as store:
+            await fill(store, SOME)
+        said: list[str] = []
+        backup = await back_up(running.urls["b"], tmp_path / "backups", said=said)
+        assert not backup.incremental and len(backup.nodes[0].parts) == 1
+        assert "all values are read, because it is another node" in said[0]
+
+
+async def test_a_node_whose_past_is_another_one_is_found_out_and_read_whole(tmp_path: Path) -> None:
+    """Its directory was replaced by an older copy, and an entry has another version than the backup before has."""
+    directory = tmp_path / "backups"
+    async with filled(tmp_path) as running:
+        await running.stop("a")
+        copy = (tmp_path / "a" / "data.mdb").read_bytes()
+        await running.start("a")
+        async with client.connect(running.urls["a"]) as store:
+            await store.put(Key("/Kind1:00001"), "lost with the newer directory")
+        await back_up(running.urls["a"], directory)
+        await running.stop("a")
+        (tmp_path / "a" / "data.mdb").write_bytes(copy)
+        await running.start("a")
+        async with client.connect(running.urls["a"]) as store:
+            await store.put(Key("/after"), 1)
+        said: list[str] = []
+        backup = await back_up(running.urls["a"], directory, said=said)
+        assert not backup.incremental and "all values are read again" in said[0]
+        await restore_into(running.urls["b"], directory)
+        assert await stored(running.urls["b"]) == await stored(running.urls["a"])
+
+
+async def test_an_interrupted_backup_is_not_one_and_continues_with_what_changed_since(tmp_path: Path) -> None:
+    directory = tmp_path / "backups"
+    async with filled(tmp_path, ENTRIES) as running:
+        a = running.urls["a"]
+        for cut in (800, 1400):
+            with pytest.raises(CutError):
+                await back_up(a, directory, advance=interrupts_after(cut))
+            assert Catalog(directory).backups == ()
+            async with client.connect(a) as store:
+                # In what is copied already, and in what is not.
+                await store.put(Key("/Kind0:00007"), cut)
+                await store.delete(Key(f"/Kind0:{cut + cut % 7:05}"))
+                await store.delete(Key("/Kind0:00014"))
+                await store.put(Key("/Kind6:00006"), cut)
+        backup = await back_up(a, directory)
+        (node,) = backup.nodes
+        assert len(node.parts) == 3
+        assert node.part_bytes[2] < sum(node.part_bytes) / 2
+        await restore_into(running.urls["b"], directory)
+        assert await stored(running.urls["b"]) == await stored(a)
+
+
+async def test_an_interrupted_restore_is_not_served_and_continues(tmp_path: Path) -> None:
+    directory = tmp_path / "backups"
+    async with filled(tmp_path, ENTRIES) as running:
+        a, b = running.urls["a"], running.urls["b"]
+        await back_up(a, directory)
+        with pytest.raises(CutError):
+            await restore_into(b, directory, advance=interrupts_after(1200))
+        for _ in ("running", "started again"):
+            async with client.connect(b, retry=False) as store:
+                for call in (store.get(Key("/a")), store.put(Key("/a"), 1), store.contains(Key("/a"))):
+                    with pytest.raises(UnavailableError, match="is being restored from the backup"):
+                        await call
+                with pytest.raises(UnavailableError, match="is being restored"):
+                    await store.query(Query(Key("/"), recursive=True)).entries().__anext__()
+            await running.stop("b")
+            await running.start("b")
+        other = tmp_path / "others"
+        await back_up(a, other)
+        with pytest.raises(PlacementError, match="being restored from another backup"):
+            await restore_into(b, other)
+        await restore_into(b, directory)
+        assert await stored(b) == await stored(a)
+        with pytest.raises(PlacementError, match="has been restored here before"):
+            await restore_into(b, directory)
+
+
+async def test_a_restore_can_be_cancelled(tmp_path: Path) -> None:
+    async with filled(tmp_path, ENTRIES) as running:
+        await back_up(running.urls["a"], tmp_path / "backups")
+        with pytest.raises(CutError):
+            await restore_into(running.urls["b"], tmp_path / "backups", advance=interrupts_after(1200))
+        async with MaintenanceClient(running.urls["b"]) as node:
+            assert await node.abort_restore() > 0
+            assert await node.abort_restore() == 0
+        assert await stored(running.urls["b"]) == {}
+        await restore_into(running.urls["b"], tmp_path / "backups")
+
+
+async def test_only_an_empty_node_is_restored(tmp_path: Path) -> None:
+    async with filled(tmp_path) as running:
+        await back_up(running.urls["a"], tmp_path / "backups")
+        async with client.connect(running.urls["b"]) as store:
+            await store.put(Key("/mine"), 1)
+        with pytest.raises(PlacementError, match="holds entries, and a backup is restored only into an empty one"):
+            await restore_into(running.urls["b"], tmp_path / "backups")
+        assert set(await stored(running.urls["b"])) == {"/mine"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [pytest.param("a", "xyz", marks=pytest.mark.long("one shard into three, besides three into two")), ("abc", "xy")],
+)
+async def test_a_cluster_is_restored_into_one_of_another_shape(tmp_path: Path, before: str, after: str) -> None:
+    directory, config = tmp_path / "backups", tmp_path / SOURCE
+    async with nodes(tmp_path, *before, *after) as running:
+        async with proxy(running.config(*before)) as store:
+            await fill(store, ENTRIES)
+            await store.put(Key("/expires"), 1, expires_in_s=3600)
+        config.write_text(dump_config(running.config(*before)))
+        backup = await back_up(str(config), directory)
+        assert [node.shard for node in backup.nodes] == [*before] and backup.epoch == 1
+        assert (await verify(str(config), lambda _: None)).findings == []
+        async with proxy(running.config(*after)):
+            pass
+        config.write_text(dump_config(running.config(*after)))
+        restored = await restore_into(str(config), directory)
+        assert restored.entries == len(ENTRIES) + 1 and restored.with_new_versions == ()
+        wanted = await stored(*(running.urls[name] for name in before))
+        assert await stored(*(running.urls[name] for name in after)) == wanted
+        async with proxy(running.config(*after)) as store:
+            assert await store.get(Key("/Kind3:00003")) == ENTRIES[Key("/Kind3:00003")]
+        for name in after:
+            assert (await verify(running.urls[name], lambda _: None)).findings == []
+
+
+async def test_a_backup_over_a_change_of_the_placement_is_refused(tmp_path: Path) -> None:
+    config, directory = tmp_path / SOURCE, tmp_path / "backups"
+    async with nodes(tmp_path, *"abc") as running:
+        async with proxy(running.config("a", "b")) as store:
+            await fill(store, ENTRIES)
+        config.write_text(dump_config(running.config("a", "b")))
+        with Catalog.locked(directory) as catalog:
+            async with sources_of(str(config)) as sources:
+                await apply_now(running.config("a", "b", "c"))
+                with pytest.raises(PlacementError, match="the placement changed during the backup"):
+                    await take_backup(
+                        sources,
+                        Taking(catalog, "", full=False, rate=Rate(None), advance=lambda _: None, say=lambda _: None),
+                    )
+        assert Catalog(directory).backups == ()
+        with pytest.raises(PlacementError, match="placement check"):
+            await back_up(str(config), directory)
+        config.write_text(dump_config(running.config("a", "b", "c")))
+        backup = await back_up(str(config), directory)
+        assert (backup.epoch, backup.entries) == (2, len(ENTRIES))
+
+
+async def test_one_shard_alone_is_restored_after_its_node_was_lost(tmp_path: Path) -> None:
+    config, directory = tmp_path / SOURCE, tmp_path / "backups"
+    async with nodes(tmp_path, *"abc") as running:
+        async with proxy(running.config(*"abc")) as store:
+            await fill(store, ENTRIES)
+        config.write_text(dump_config(running.config(*"abc")))
+        before = await stored(*running.urls.values())
+        await back_up(str(config), directory)
+        await running.stop("b")
+        await running.start("b", directory="new")
+        await apply_now(running.config(*"abc"), replaced=frozenset("b"))
+        with pytest.raises(PlacementError, match="into an empty one"):
+            await restore_into(str(config), directory)
+        with pytest.raises(PlacementError, match=r"is shard b of the cluster trial: .* --only b"):
+            await restore_into(running.urls["b"], directory)
+        await restore_into(str(config), directory, only="b")
+        assert await stored(*running.urls.values()) == before
+
+
+async def test_a_node_in_memory_gives_restored_entries_new_versions_and_says_so(tmp_path: Path) -> None:
+    directory = tmp_path / "backups"
+    async with filled(tmp_path) as running, nodes(None, "m") as others:
+        async with client.connect(running.urls["a"]) as store:
+            await store.put(Key("/expires"), 1, expires_in_s=3600)
+        await back_up(running.urls["a"], directory)
+        restored = await restore_into(others.urls["m"], directory)
+        assert restored.with_new_versions == ("",)
+        before, after = await stored(running.urls["a"]), await stored(others.urls["m"])
+        assert {key: value for key, (value, _) in before.items()} == {key: value for key, (value, _) in after.items()}
+        assert after["/expires"][1].expires_us == before["/expires"][1].expires_us
+        with pytest.raises(UnsupportedError, match=r"a store of kind .* has no snapshots: `datastore export`"):
+            await back_up(others.urls["m"], tmp_path / "others")
+
+
+async def test_what_has_expired_since_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "backups"
+    async with filled(tmp_path) as running:
+        async with client.connect(running.urls["a"]) as store:
+            await store.put(Key("/hour"), 1, expires_in_s=3600)
+            await store.put(Key("/day"), 1, expires_in_s=24 * 3600)
+        backup = await back_up(running.urls["a"], directory)
+        later = time.time() + 2 * 3600
+        monkeypatch.setattr(restoring.time, "time", lambda: later)
+        restored = await restore_into(running.urls["b"], directory)
+        monkeypatch.undo()
+        assert (backup.entries, restored.entries, restored.expired) == (len(SOME) + 2, len(SOME) + 1, 1)
+        assert set(await stored(running.urls["b"])) == {"/day", *map(str, SOME)}
+
+
+@pytest.mark.parametrize("kind", ["redis://127.0.0.1", "mongodb://127.0.0.1/db", "memcached://127.0.0.1", "memory:"])
+async def test_an_engine_with_its_own_backup_is_refused_with_advice(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"a store of kind {kind.partition(':')[0]} has no snapshots: ."):
+        await back_up(kind, tmp_path / "backups")
+
+
+async def test_a_proxy_is_refused_with_advice(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b") as running, proxy(running.config("a", "b")) as store:
+        await back_up(running.urls["a"], tmp_path / "backups")
+        for call in (back_up(store.url, tmp_path / "others"), restore_into(store.url, tmp_path / "backups")):
+            with pytest.raises(UnsupportedError, match="this is a proxy: name the configuration file"):
+                await call
+
+
+async def test_there_are_so_many_snapshots_at_once_and_no_more(tmp_path: Path) -> None:
+    async with filled(tmp_path, ENTRIES) as running, MaintenanceClient(running.urls["a"]) as node:
+        request = maintenance_pb2.ReadSnapshotRequest()
+        streams = [node.read_snapshot(request) for _ in range(SNAPSHOTS)]
+        for stream in streams:
+            await anext(stream)
+        with pytest.raises(OverloadedError, match="which is the most"):
+            await anext(node.read_snapshot(request))
+        for stream in streams:
+            await stream.aclose()
+
+        async def is_free() -> bool:
+            try:
+                async for _ in node.verify_store():
+                    pass
+            except OverloadedError:
+                return False
+            return True
+
+        # What a client leaves ends with it.
+        await until(is_free, answer=True)
+
+
+async def test_two_commands_do_not_write_into_one_directory(tmp_path: Path) -> None:
+    async with filled(tmp_path) as running:
+        with Catalog.locked(tmp_path / "backups"), pytest.raises(StoreLockedError):
+            await back_up(running.urls["a"], tmp_path / "backups")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(ConfigError, match=r"has other files \(file\): name an empty or a new directory"):
+        await back_up("grpc://127.0.0.1:1", tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["flipped", *(pytest.param(name, marks=pytest.mark.long("other damage")) for name in ("truncated", "removed"))],
+)
+async def test_a_damaged_backup_is_found_and_not_restored(tmp_path: Path, damage: str) -> None:
+    directory = tmp_path / "backups"
+    async with filled(tmp_path) as running:
+        backup = await back_up(running.urls["a"], directory)
+        assert (await verify(str(directory), lambda _: None)).findings == []
+        path = directory / backup.nodes[0].parts[0]
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        if damage == "removed":
+            path.unlink()
+        else:
+            path.write_bytes(data if damage == "flipped" else data[:-1])
+        verdict = await verify(str(directory), lambda _: None)
+        assert verdict.found == 1 and str(path) in verdict.findings[0]
+        done = await command("restore", str(directory), running.urls["b"])
+        assert done[0] == 5 and "CORRUPT_DATA" in done[1]
+        assert await stored(running.urls["b"]) == {}
+
+
+async def command(*words: str) -> tuple[int, str]:
+    """A command as typed: its exit code and output."""
+    line = [*COMMAND, *words]
+    done = await asyncio.to_thread(subprocess.run, line, check=False, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+async def test_a_restore_that_stored_something_else_is_not_served(tmp_path: Path) -> None:
+    async with filled(tmp_path) as running, MaintenanceClient(running.urls["b"]) as node:
+        await node.prepare_restore("x")
+        columns = maintenance_pb2.EntryColumns(
+            keys=["/a"], values=[b"\x18\x01"], versions=[7], created_us=[1], updated_us=[2], expires_us=[0]
+        )
+        await node.restore_entries("x", columns)
+        with pytest.raises(CorruptDataError, match="1 instead of 2"):
+            await node.finish_restore(maintenance_pb2.FinishRestoreRequest(backup="x", entries=2))
+        async with client.connect(running.urls["b"], retry=False) as store:
+            with pytest.raises(UnavailableError, match="is being restored"):
+                await store.get(Key("/a"))
+        for refused in ("", "a b", "x" * 65):
+            with pytest.raises(ValueError, match="is not the identity of a backup"):
+                await node.prepare_restore(refused)
+        with pytest.raises(PlacementError, match="being restored from x"):
+            await node.restore_entries("y", columns)
+        with pytest.raises(PlacementError, match="the placement cannot be changed now"):
+            await node.place("a", placement("a", "b"))
+
+
+BAD_COLUMNS = [
+    ({"values": []}, "the same length"),
+    ({"keys": ["a"]}, "key"),
+    ({"values": [b"\xff"]}, "value"),
+    ({"versions": [0]}, "the version of an entry"),
+    ({"versions": [2**63]}, "the version of an entry"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), BAD_COLUMNS)
+async def test_bad_entries_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    async with nodes(tmp_path, "b") as running, MaintenanceClient(running.urls["b"]) as node:
+        await node.prepare_restore("x")
+        good = {"keys": ["/a"], "values": [b"\x18\x01"], "versions": [7], "created_us": [1], "updated_us": [2]}
+        columns = maintenance_pb2.EntryColumns(**(good | {"expires_us": [0]} | changed))
+        with pytest.raises((ValueError, CorruptDataError), match=message):
+            await node.restore_entries("x", columns)
+
+
+def test_a_backup_and_a_restore_survive_kills(tmp_path: Path) -> None:
+    """SIGKILL of the commands and of the nodes, in the middle."""
+    directory = tmp_path / "backups"
+    with processes.node(tmp_path / "a") as source, processes.node(tmp_path / "b") as target:
+        lines = tmp_path / "in.jsonl"
+        lines.write_text("".join(f'{{"key": "/K:{number:05}", "value": "{"x" * 200}"}}\n' for number in range(5000)))
+        assert run_here("import", str(lines), "--server", source.url).code == 0
+        killed("backup", source.url, str(directory), when=lambda: size_of(directory) > 300_000)
+        assert not (directory / "manifest.json").exists()
+        assert run_here("put", "/K:00001", "1", "--server", source.url).code == 0
+        source.kill()
+        source.start()
+        assert run_here("backup", source.url, str(directory)).code == 0
+
+        def is_half_restored() -> bool:
+            with Snapshot(tmp_path / "b") as snapshot:
+                return "/K:" in (snapshot.read_system("restore") or b"").decode()
+
+        killed("restore", str(directory), target.url, when=is_half_restored)
+        target.kill()
+        target.start()
+        assert "being restored" in run_here("count", "/", "--server", target.url, "--timeout", "1").err
+        assert run_here("restore", str(directory), target.url).code == 0
+        outs = [
+            run_here("query", "/", "--recursive", "--metadata", "--json", "--server", node.url).out
+            for node in (source, target)
+        ]
+        assert outs[0] == outs[1] and outs[0].count("\n") == 5000
+
+
+def size_of(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.glob("*.part"))
+
+
+def killed(*words: str, when: Any) -> None:
+    """Run a slow command, and kill it as soon as something is so."""
+    with subprocess.Popen([*COMMAND, *words, "--rate", "300KiB"], stderr=subprocess.DEVNULL) as process:
+        while not when():
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)

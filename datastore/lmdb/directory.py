@@ -210,6 +210,8 @@ def compact_directory(directory: Path) -> tuple[int, int]:
         shutil.rmtree(birth)
         _sync_directory(directory)
         return before, (directory / DATA_FILE).stat().st_size
+    except DatastoreError:
+        raise
     except lmdb.Error as error:
         raise_translated(error, directory)
     except OSError as error:

@@ -359,6 +359,14 @@ class LMDBDatastore(Datastore):
         """
         self._writer.submit(Job((), restored=entries)).result()
 
+    def forget_readers(self) -> None:
+        """Let pages be reused that were seen by reads of other processes which were killed."""
+        try:
+            with self._gate:
+                self._environment.reader_check()
+        except lmdb.Error as error:
+            raise_translated(error, self.directory)
+
     def forget_requests(self) -> None:
         """Refuse repetitions of writes from before now that were not made here, because another store made some.
 

@@ -158,10 +158,7 @@ class Server:
             pulse=self._pulse,
         )
         self._placement = PlacementService(self._node, check_values=check_values, calls=self._calls, gate=self._gate)
-        self._restores = Restores(self._node) if membership is None else None
-        self._maintenance = MaintenanceService(
-            self._restores, snapshots, why_none=self._why_none, calls=self._calls, gate=self._gate
-        )
+        self._maintenance = self._maintained(snapshots, is_proxy=membership is not None)
         self._drain_s = drain_s
         self._grace_s = self._limits.grace_ms / 1000 if grace_s is None else grace_s
         self._membership = membership
@@ -170,6 +167,15 @@ class Server:
         self._health: Health | None = None
         self._server: Transport | None = None
         self._stopping: asyncio.Task[None] | None = None
+
+    def _maintained(self, snapshots: SnapshotReaders | None, *, is_proxy: bool) -> MaintenanceService:
+        return MaintenanceService(
+            None if is_proxy else Restores(self._node),
+            snapshots,
+            why_none=lambda: no_snapshots(self._datastore.describe().storage.kind, is_proxy=is_proxy),
+            calls=self._calls,
+            gate=self._gate,
+        )
 
     @property
     def address(self) -> Address:
@@ -234,8 +240,7 @@ class Server:
     async def _begin(self) -> None:
         """Enforce the placement in the node's records, or a first one if there are none."""
         await self._load()
-        if self._restores is not None:
-            await self._restores.load()
+        await self._maintenance.load()
         if self._place_as is not None:
             await self._node.place_if_new(*self._place_as)
 
@@ -243,10 +248,6 @@ class Server:
         """The same, of a store that answers: its records may be elsewhere, and loaded without it."""
         await self._begin()
         await self._check_store()
-
-    def _why_none(self) -> str:
-        """Why the store has no snapshots."""
-        return no_snapshots(self._datastore.describe().storage.kind, is_proxy=self._membership is not None)
 
     async def _check_store(self) -> None:
         await self._node.check_store()

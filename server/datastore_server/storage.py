@@ -71,7 +71,7 @@ def open_storage(
     if isinstance(tree, LMDBConfig):
         blocking = tree.open_as(cluster, shard)
         lazy = SerializerShimDatastore(lift(blocking), wire.lazy)
-        snapshots = SnapshotReaders(blocking.directory)
+        snapshots = SnapshotReaders(blocking.directory, blocking.forget_readers)
         return Storage(lazy, EngineSystemSpace(blocking), Listing(lazy), snapshots=snapshots)
     if any(tree.parts()):
         # Before the stores are opened: if there is no place for the records, none has to be closed again.

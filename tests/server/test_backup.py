@@ -26,8 +26,10 @@ from datastore.model.errors import (
     UnsupportedError,
 )
 from datastore.model.key import Key
+from datastore.model.metadata import Metadata
 from datastore.model.query import Query
 from datastore.v1 import maintenance_pb2
+from datastore.wire import encode_value
 from datastore_client import aio as client
 from datastore_server.backups import restoring
 from datastore_server.backups.catalog import Catalog
@@ -44,6 +46,7 @@ from tests.support.commands import COMMAND, run_here
 from tests.support.growing import SOURCE, Nodes, apply_now, fill, nodes, proxy
 from tests.support.placements import placement
 from tests.support.waiting import until
+from tests.unit.test_lmdb_versions import make_old, raw
 
 ENTRIES = {Key(f"/Kind{number % 7}:{number:05}"): {"n": number, "text": "x" * (number % 300)} for number in range(2000)}
 SOME = dict(list(ENTRIES.items())[:50])
@@ -107,6 +110,39 @@ async def test_a_backup_is_as_of_one_moment_while_the_node_is_written_to(tmp_pat
 async def empty(url: str) -> None:
     async with client.connect(url) as store:
         await store.batch_write([Write(Key(key), None) for key in await stored(url)])
+
+
+async def test_entries_of_an_earlier_release_are_backed_up_and_restored(tmp_path: Path) -> None:
+    make_old(tmp_path / "a", {str(key): encode_value(value).data for key, value in SOME.items()})
+    async with nodes(tmp_path, "a", "b") as running:
+        await back_up(running.urls["a"], tmp_path / "backups")
+        async with client.connect(running.urls["a"]) as store:
+            await store.put(Key("/Kind3:00003"), "rewritten")
+        assert (await back_up(running.urls["a"], tmp_path / "backups")).incremental
+        await restore_into(running.urls["b"], tmp_path / "backups")
+        found = await stored(running.urls["b"])
+        assert found == await stored(running.urls["a"])
+        assert found["/Kind4:00004"][1] == Metadata(1, 0, 0)
+
+
+async def test_a_directory_is_backed_up_whether_its_node_runs_or_not(tmp_path: Path) -> None:
+    directory, source = tmp_path / "backups", f"lmdb://{tmp_path / 'a'}"
+    async with filled(tmp_path) as running:
+        code, text = await command("backup", source, str(directory))
+        assert code == 0 and "Backup 0 (full): 50 entries" in text
+        await running.stop("a")
+        code, text = await command("backup", source, str(directory), "--json")
+        assert code == 0 and '"incremental":true' in text
+        code, text = await command("verify", source)
+        assert code == 0 and "sound" in text
+        with raw(tmp_path / "a") as data:
+            data.put(b"/Kind1:00001", data.get(b"/Kind1:00001")[:-1])
+        code, text = await command("verify", source)
+        assert code == 5 and "the record of '/Kind1:00001' is damaged" in text
+        # A damaged entry is not left out of a backup.
+        code, text = await command("backup", source, str(directory), "--full")
+        assert code == 5 and "the record of '/Kind1:00001' is damaged" in text
+        assert len(Catalog(directory).backups) == 2
 
 
 async def test_an_incremental_backup_reads_only_the_values_that_have_changed(tmp_path: Path) -> None:
@@ -372,6 +408,21 @@ async def test_there_are_so_many_snapshots_at_once_and_no_more(tmp_path: Path) -
 
         # What a client leaves ends with it.
         await until(is_free, answer=True)
+
+
+async def test_a_snapshot_that_is_left_does_not_keep_pages_from_being_reused(tmp_path: Path) -> None:
+    async with filled(tmp_path, ENTRIES) as running, MaintenanceClient(running.urls["a"]) as node:
+        environment = running.engine("a")._environment
+
+        async def is_read() -> bool:
+            pids = {line.split()[0] for line in environment.readers().splitlines()[1:]}
+            return bool(pids - {str(os.getpid())})
+
+        stream = node.read_snapshot(maintenance_pb2.ReadSnapshotRequest())
+        await anext(stream)
+        assert await is_read()
+        await stream.aclose()
+        await until(is_read, answer=False)
 
 
 async def test_two_commands_do_not_write_into_one_directory(tmp_path: Path) -> None:

@@ -53,6 +53,10 @@ class Nodes:
         self._running[name] = server
         self.urls[name] = server.url
 
+    def engine(self, name: str) -> Any:
+        """The store of a node on LMDB, below its server."""
+        return self._running[name]._node.system._engine  # type: ignore[attr-defined]
+
     async def stop(self, *names: str) -> None:
         """Stop nodes, all unless some are named."""
         for name in names or list(self._running):

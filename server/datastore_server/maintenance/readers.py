@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, cast
@@ -13,7 +13,7 @@ from typing import Literal, cast
 from google.rpc import status_pb2
 
 from datastore import wire
-from datastore.model.errors import OverloadedError, StoreError
+from datastore.model.errors import DatastoreClosedError, OverloadedError, StoreError
 from datastore_server.maintenance.reader import FAILED, LENGTH_BYTES
 
 __all__ = ["SNAPSHOTS", "SnapshotReaders"]
@@ -28,10 +28,14 @@ _BUFFER_BYTES = 1024 * 1024
 
 
 class SnapshotReaders:
-    """The snapshots of one directory, which this process has open as a store."""
+    """The snapshots of one directory, which this process has open as a store.
 
-    def __init__(self, directory: Path) -> None:
+    `forget_readers` is called when a process has ended, perhaps by a kill in the middle of its read.
+    """
+
+    def __init__(self, directory: Path, forget_readers: Callable[[], None] = lambda: None) -> None:
         self._directory = directory
+        self._forget_readers = forget_readers
         self._reading = 0
 
     async def read(self, what: Literal["snapshot", "checks"], request: bytes) -> AsyncGenerator[bytes]:
@@ -59,6 +63,8 @@ class SnapshotReaders:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+                with suppress(DatastoreClosedError):
+                    self._forget_readers()
         finally:
             self._reading -= 1
 

@@ -59,6 +59,11 @@ class MaintenanceService:
         # What was begun must be recorded.
         self._changes = Completion()
 
+    async def load(self) -> None:
+        """Go on refusing calls if a restore was not finished before the node was started again."""
+        if self._restores is not None:
+            await self._restores.load()
+
     def methods(self) -> list[ServedMethod]:
         """Every RPC of the service, for a transport."""
         return [

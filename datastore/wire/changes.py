@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -34,24 +34,24 @@ _VERSION_LOWS = [_VERSION + bytes([bits & 0x7F | 0x80, bits >> 7 | 0x80]) for bi
 _PARTS = 6
 
 
-def encode_changes(changes: Sequence[Change], message_bytes: int) -> Iterator[bytes]:
+def encode_changes(changes: Iterable[Change], message_bytes: int, end: bytes = b"") -> Iterator[bytes]:
     """Changes as field 1 of WatchResponses, each of at most about `message_bytes`, or with a single change.
 
-    Values may be plain or WireValues.
+    Values may be plain or WireValues. The last message also has `end`, its other fields.
     """
     parts = _parts_of(changes)
+    parts.append(end)
     message = b"".join(parts)
     if len(message) > message_bytes:
         filled = start = 0
-        for stop in range(0, len(parts), _PARTS):
+        for stop in range(0, len(parts) - 1, _PARTS):
             size = sum(map(len, parts[stop : stop + _PARTS]))
             if filled and filled + size > message_bytes:
                 yield b"".join(parts[start:stop])
                 start, filled = stop, 0
             filled += size
         message = b"".join(parts[start:])
-    if message:
-        yield message
+    yield message
 
 
 def _parts_of(changes: Iterable[Change]) -> list[bytes]:

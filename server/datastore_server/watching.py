@@ -38,10 +38,7 @@ SHARED_BYTES = 4 * 1024 * 1024
 def responses(batch: ChangeBatch, limits: Limits) -> Iterator[bytes]:
     """The messages of a batch; the last has its token. Raises LimitExceededError for a change larger than a message."""
     end = service_pb2.WatchResponse(resume_token=batch.token, caught_up=batch.caught_up).SerializeToString()
-    messages = list(wire.encode_changes(batch.changes, BATCH_BYTES)) or [b""]
-    # Serialized messages are merged by concatenation.
-    messages[-1] += end
-    for message in messages:
+    for message in wire.encode_changes(batch.changes, BATCH_BYTES, end):
         checks.check_fits(len(message), limits, "a message of the changes")
         yield message
 

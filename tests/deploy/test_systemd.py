@@ -6,13 +6,12 @@ import os
 import shlex
 import shutil
 import sys
-from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
 
 from tests.documented.test_docs import SERVING, blocks
-from tests.support.deployed import DEPLOY, checked, tool
+from tests.support.deployed import DEPLOY, checked, exec_start, tool
 from tests.support.earlier import ROOT
 
 UNITS = DEPLOY / "systemd"
@@ -51,10 +50,8 @@ def test_the_unit_is_confined(name: str, installed: Path) -> None:
 def test_the_unit_starts_a_command_with_a_valid_configuration(name: str, tmp_path: Path) -> None:
     (tmp_path / "cluster.toml").write_text(blocks(ROOT / "docs/configuration.md", "toml")[0])
     (tmp_path / "server.toml").write_text(blocks(SERVING, "toml")[0])
-    template, _, instance = name.removesuffix(".service").partition("@")
-    unit = RawConfigParser(strict=False)
-    unit.read(UNITS / f"{template}{'@' if instance else ''}.service")
-    words = shlex.split(unit["Service"]["ExecStart"].replace("%i", instance))
+    command = exec_start(name.removesuffix(".service"))
+    words = shlex.split(command.replace("$DATASTORE_OPTIONS", "--metrics 127.0.0.1:9420"))
     assert words[0] == "/opt/datastore/bin/datastore"
     done = checked(words[1:], {"/etc/datastore": str(tmp_path)})
     assert (done.code, done.err) == (0, "")

@@ -46,6 +46,7 @@ EXPECTED = {
         SERVING,
         MONITORING,
         SECURITY,
+        ROOT / "docs/operations.md",
     ],
     "toml": [
         BACKENDS,
@@ -55,6 +56,7 @@ EXPECTED = {
         TIERS,
         MONITORING,
         SECURITY,
+        ROOT / "docs/operations.md",
     ],
 }
 ADDRESS = "127.0.0.1:7420"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from configparser import RawConfigParser
 from pathlib import Path
 
 from tests.support.commands import Done, run_here
@@ -30,3 +31,11 @@ def tool(*command: str | Path, stdin: str = "") -> subprocess.CompletedProcess[s
     return subprocess.run(
         list(map(str, command)), input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
+
+
+def exec_start(unit: str) -> str:
+    """The command line of a unit of deploy/systemd, of an instance for a template: datastore-node@shard-1."""
+    template, _, instance = unit.partition("@")
+    settings = RawConfigParser(strict=False)
+    settings.read(DEPLOY / "systemd" / f"{template}{'@' if instance else ''}.service")
+    return settings["Service"]["ExecStart"].replace("%i", instance)

@@ -170,7 +170,7 @@ class Server:
 
     def _maintained(self, snapshots: SnapshotReaders | None, *, is_proxy: bool) -> MaintenanceService:
         return MaintenanceService(
-            None if is_proxy else Restores(self._node),
+            None if is_proxy else Restores(self._node, self._restore_changed),
             snapshots,
             why_none=lambda: no_snapshots(self._datastore.describe().storage.kind, is_proxy=is_proxy),
             calls=self._calls,
@@ -260,6 +260,10 @@ class Server:
             self._node.datastore.become_unknown(failure)
         await self._report(failure is None)
 
+    async def _restore_changed(self) -> None:
+        """Report that calls are refused from now on, because the node is restored, or no more."""
+        await self._report(self._watch is None or self._watch.failure is None)
+
     async def _load(self) -> None:
         if self._membership is None:
             await self._node.load(cluster=self._cluster.cluster_name, shard=self._cluster.shard_name)
@@ -283,7 +287,7 @@ class Server:
                 return
 
     async def _report(self, serves: bool) -> None:
-        self._serves = serves
+        self._serves = serves = serves and self._node.datastore.refusal is None
         if self._health is not None:
             await self._health.report(serves, SERVICE, PLACEMENT_SERVICE)
 
@@ -312,6 +316,8 @@ class Server:
             return "the server is starting"
         if self._watch is not None and self._watch.failure is not None:
             return str(self._watch.failure)
+        if self._node.datastore.refusal is not None:
+            return str(self._node.datastore.refusal)
         return "" if self._serves else "the nodes do not match the configuration: see datastore status"
 
     def _check_soon(self, beat: int) -> None:

@@ -235,7 +235,8 @@ async def test_an_interrupted_restore_is_not_served_and_continues(tmp_path: Path
         with pytest.raises(CutError):
             await restore_into(b, directory, advance=interrupts_after(1200))
         for _ in ("running", "started again"):
-            async with client.connect(b, retry=False) as store:
+            async with client.connect(b, retry=False) as store, MaintenanceClient(b) as node:
+                assert not await node.is_serving()
                 for call in (store.get(Key("/a")), store.put(Key("/a"), 1), store.contains(Key("/a"))):
                     with pytest.raises(UnavailableError, match="is being restored from the backup"):
                         await call
@@ -248,6 +249,8 @@ async def test_an_interrupted_restore_is_not_served_and_continues(tmp_path: Path
         with pytest.raises(PlacementError, match="being restored from another backup"):
             await restore_into(b, other)
         await restore_into(b, directory)
+        async with MaintenanceClient(b) as node:
+            assert await node.is_serving()
         assert await stored(b) == await stored(a)
         with pytest.raises(PlacementError, match="has been restored here before"):
             await restore_into(b, directory)
@@ -515,9 +518,14 @@ def test_a_backup_and_a_restore_survive_kills(tmp_path: Path) -> None:
         killed("backup", source.url, str(directory), when=lambda: size_of(directory) > 300_000)
         assert not (directory / "manifest.json").exists()
         assert run_here("put", "/K:00001", "1", "--server", source.url).code == 0
-        source.kill()
-        source.start()
-        assert run_here("backup", source.url, str(directory)).code == 0
+        with subprocess.Popen([*COMMAND, "backup", source.url, str(directory), "--rate", "300KiB"]) as process:
+            left = size_of(directory)
+            while size_of(directory) < left + 300_000:
+                assert process.poll() is None
+                time.sleep(0.02)
+            source.kill()
+            source.start()
+            assert process.wait() == 0
 
         def is_half_restored() -> bool:
             with Snapshot(tmp_path / "b") as snapshot:

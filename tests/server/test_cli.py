@@ -486,7 +486,7 @@ def test_the_shell_can_complete_commands(cli: Cli) -> None:
         "COMP_CWORD": "1",
     }
     words = [line.split(",")[1] for line in cli.process().out.splitlines()]
-    assert words == ["copy", "contains", "count", "config"]
+    assert words == ["copy", "contains", "count", "compact", "config"]
 
 
 def test_options_may_come_before_or_after_the_command_and_the_last_one_counts(cli: Cli, server: str) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from datastore.engine.placement import NodePlacement
-from datastore.model.errors import CorruptDataError, PlacementError, TruncatedStreamError
+from datastore.model.errors import CorruptDataError, PlacementError, TruncatedStreamError, UnavailableError
 from datastore.v1 import maintenance_pb2
 from datastore_server.backups.catalog import Backup, Catalog, NodeBackup
 from datastore_server.backups.merging import check_node
@@ -20,7 +20,11 @@ from datastore_server.backups.rates import Rate
 from datastore_server.backups.sources import Source
 from datastore_server.backups.together import together
 
-__all__ = ["Taking", "take_backup"]
+__all__ = ["ATTEMPTS", "PAUSE_S", "Taking", "take_backup"]
+
+#: How often a node is asked before a backup is given up, and how long it waits in between, in seconds.
+ATTEMPTS = 5
+PAUSE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,7 @@ class _NodeTaking:
     async def take(self) -> _Taken:
         """Read the snapshot, and check it against the summary that the node sent."""
         while True:
-            parts = self._left()
-            summary = parts[-1].summary if parts else None
-            if summary is None:
-                parts, summary = await self._read(parts)
+            parts, summary = await self._read_through()
             taken = self._taken(parts, summary)
             try:
                 await asyncio.to_thread(check_node, self._taking.catalog, taken.node)
@@ -112,6 +113,22 @@ class _NodeTaking:
                 self._earlier = None
             else:
                 return taken
+
+    async def _read_through(self) -> tuple[list[Part], maintenance_pb2.SnapshotSummary]:
+        """Read the snapshot to its end, and continue if the node is away for a moment."""
+        attempts = 0
+        while True:
+            parts = self._left()
+            if parts and parts[-1].summary is not None:
+                return parts, parts[-1].summary
+            try:
+                return await self._read(parts)
+            except (UnavailableError, TruncatedStreamError) as error:
+                attempts += 1
+                if attempts == ATTEMPTS:
+                    raise
+                self._taking.say(f"{self._name}: {error}. Continuing in {PAUSE_S:g} s.")
+                await asyncio.sleep(PAUSE_S)
 
     @property
     def _name(self) -> str:

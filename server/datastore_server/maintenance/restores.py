@@ -7,7 +7,7 @@ but no messages or calls.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from datastore.model.entries import Batch
@@ -31,10 +31,14 @@ _RECORD = "restore"
 
 
 class Restores:
-    """The restores of one node. Call `load` first. Requests are idempotent, and raise PlacementError out of turn."""
+    """The restores of one node. Call `load` first. Requests are idempotent, and raise PlacementError out of turn.
 
-    def __init__(self, node: PlacedNode) -> None:
+    `changed` is called when the node begins to refuse calls, and when it serves again.
+    """
+
+    def __init__(self, node: PlacedNode, changed: Callable[[], Awaitable[None]] | None = None) -> None:
         self._node = node
+        self._changed = changed
         self._backup = ""
         self._restored_key: str | None = ""
 
@@ -78,7 +82,7 @@ class Restores:
                     "this node holds entries, and a backup is restored only into an empty one; nothing was changed"
                 )
             await self._keep(backup, "")
-            node.datastore.refusal = _refusal(backup)
+            await self._refuse(_refusal(backup))
         return ""
 
     async def write(self, backup: str, entries: Sequence[tuple[str, bytes, Metadata]]) -> None:
@@ -115,7 +119,7 @@ class Restores:
             if node.system.forgets_requests:
                 await node.system.forget_requests()
             await self._keep(backup, None)
-            node.datastore.refusal = None
+            await self._refuse(None)
 
     async def abort(self) -> int:
         """Delete what was restored, and serve. Returns how many entries were deleted; 0 if nothing is restored."""
@@ -125,7 +129,7 @@ class Restores:
                 return 0
             deleted = await slots.clear(node.store, node.listing, lambda _: False)
             await self._keep("", None)
-            node.datastore.refusal = None
+            await self._refuse(None)
             return deleted
 
     async def _summarized(self, compared_after_us: int) -> tuple[int, int]:
@@ -144,6 +148,11 @@ class Restores:
         if not self._is_under_way or self._backup != backup:
             now = f"being restored from {self._backup}" if self._is_under_way else "not being restored"
             raise PlacementError(f"this node is {now}: the restore from {backup} was finished or aborted meanwhile")
+
+    async def _refuse(self, refusal: UnavailableError | None) -> None:
+        self._node.datastore.refusal = refusal
+        if self._changed is not None:
+            await self._changed()
 
     async def _keep(self, backup: str, restored_key: str | None) -> None:
         await self._node.system.write(_RECORD, json.dumps([backup, restored_key]).encode())

@@ -18,7 +18,7 @@ from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore_client.aio import connect
 from datastore_server import logs, observation
-from datastore_server.app import SPACE_BEATS, Server, serve
+from datastore_server.app import SOON_BEATS, Server, serve
 from datastore_server.metrics.definitions import METRICS
 from datastore_server.metrics.http import CONNECTIONS
 from tests.support.clusters import proxy
@@ -237,12 +237,12 @@ async def test_what_is_nearly_full_is_logged_once_until_nothing_is(
         async with serve(stored(tmp_path / "data"), metrics=ANYWHERE) as server:
             assert (await metrics(url_of(server))).value("datastore_warnings") == 1
             for beat in range(3):
-                server._check_space(beat * SPACE_BEATS)
+                server._check_soon(beat * SOON_BEATS)
             monkeypatch.setattr(observation, "DISK_FREE_PART", 0.0)
-            server._check_space(0)
+            server._check_soon(0)
             assert (await metrics(url_of(server))).value("datastore_warnings") == 0
             monkeypatch.setattr(observation, "DISK_FREE_PART", 1.1)
-            server._check_space(0)
+            server._check_soon(0)
     lines = [line for line in (tmp_path / "log").read_text().splitlines() if "of the disk is free" in line]
     assert len(lines) == 2
     assert all(" WARNING lmdb " in line for line in lines)

@@ -174,6 +174,16 @@ def test_commands_show_a_certificate(tls: Path, url: str, shown: list[str]) -> N
     assert (row["address"], row["security"]) == (url, "mutual tls")
 
 
+def test_files_for_a_server_without_tls_are_refused_unless_they_are_of_the_environment(shown: list[str]) -> None:
+    with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
+        done = run_here("put", "/a:1", "7", "--server", ready["url"], *shown)
+        assert (done.code, "no use for ca, cert, key: write grpcs://" in done.err) == (3, True), done.err
+        pairs = zip(shown[::2], shown[1::2], strict=True)
+        named = {f"DATASTORE_{option.strip('-').upper()}": path for option, path in pairs}
+        with patch.dict(os.environ, named):
+            assert run_here("put", "/a:1", "7", "--server", ready["url"]).code == 0
+
+
 def test_a_command_that_cannot_connect_says_how_to_find_out_why(tls: Path, url: str) -> None:
     done = run_here("get", "/a:1", "--server", url, "--ca", f"{tls}/ca.pem")
     assert done.code == 4

@@ -11,8 +11,10 @@ from typing import Any
 import grpc
 import pytest
 
+import datastore
 from datastore import Key, Query, aio, wire
 from datastore.model.errors import ConfigError, DatastoreClosedError, UnavailableError
+from datastore.spec import parse_url
 from datastore.v1 import service_pb2
 from datastore_client.aio import connect
 from datastore_client.tls import Credentials
@@ -59,6 +61,33 @@ async def test_a_server_with_tls_is_reached_by_those_that_trust_its_authority(
             await colour.call(store.put, KEY, {"a": 1})
             assert await colour.call(store.get, KEY) == {"a": 1}
             assert [entry.key for entry in await colour.read(store.query(Query(Key("/k"))))] == [KEY]
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::1]"])
+async def test_a_server_is_reached_at_every_name_in_its_certificate(transport: Any, files: Files, host: str) -> None:
+    async with serve(aio.DictDatastore(), listen=f"{host}:0", tls=files.server(), transport=transport) as server:
+        assert server.url == f"grpcs://{host}:{server.port}"
+        async with connect(server.url, ca=files.ca) as store:
+            await store.put(KEY, 1)
+            assert await store.get(KEY) == 1
+
+
+async def test_a_node_serves_another_server_with_tls(files: Files) -> None:
+    async with serve(aio.DictDatastore(), tls=files.server(mutual=True)) as inner:
+        url = f"{inner.url}?ca={files.ca}&cert={files.client_cert}&key={files.client_key}"
+        topology = build_node(parse_store_url(url))
+        async with serve(topology.datastore, **topology.settings()) as outer, connect(outer.url) as store:
+            await store.put(KEY, 1)
+            assert await store.get(KEY) == 1
+
+
+def test_a_store_url_names_files_relative_to_its_document(files: Files) -> None:
+    tree = parse_url("grpcs://db1?ca=ca.pem", base=files.ca.parent)
+    assert (tree.kind, getattr(tree, "ca")) == ("grpc", str(files.ca))  # noqa: B009 - not every Config has it
+    with pytest.raises(ConfigError, match="no use for ca: write grpcs://"):
+        parse_url("grpc://db1?ca=ca.pem")
+    with pytest.raises(ConfigError, match=r"no-such\.pem: cannot read"):
+        datastore.open("grpcs://db1?ca=no-such.pem")
 
 
 async def identities(transport: Any, files: Files, *, mutual: bool) -> list[tuple[str, ...]]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import BasicConstraints, CertificateBuilder, load_pem_x509_certificate, random_serial_number
 
 from datastore.model.errors import ConfigError
 from datastore_client.tls import Credentials, TlsFiles
-from datastore_server.certificates.authority import new_authority
+from datastore_server.certificates.authority import Authority, Pair, new_authority
 from datastore_server.certificates.files import look_at_files
 from tests.support.certificates import HOSTS, Files, write_files, write_pair
 
@@ -173,3 +176,44 @@ def test_a_certificate_that_ends_soon_is_not_wrong_yet(tmp_path: Path) -> None:
     assert report.problems == ()
     (soon,) = report.expiring
     assert soon.startswith("the certificate of 'server' expires on 20")
+
+
+def intermediate(authority: Authority, name: str, *, is_ca: bool = True) -> tuple[Authority, bytes]:
+    """An authority whose certificate another one has signed, and that certificate."""
+    other = new_authority(name)
+    own, above = (load_pem_x509_certificate(one.pair.cert) for one in (other, authority))
+    key: Any = load_pem_private_key(authority.pair.key, None)
+    builder = (
+        CertificateBuilder()
+        .subject_name(own.subject)
+        .issuer_name(above.subject)
+        .public_key(own.public_key())
+        .serial_number(random_serial_number())
+        .not_valid_before(own.not_valid_before_utc)
+        .not_valid_after(own.not_valid_after_utc)
+        .add_extension(BasicConstraints(ca=is_ca, path_length=None), critical=True)
+    )
+    pem = builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
+    return Authority(Pair(pem, other.pair.key)), pem
+
+
+def test_a_chain_leads_to_an_authority(tmp_path: Path) -> None:
+    root = new_authority("root")
+    between, pem = intermediate(root, "between")
+    files = write_files(tmp_path, root)
+    pair = between.server("server", HOSTS)
+    write_pair(Pair(pair.cert + pem, pair.key), files.cert, files.key)
+    assert look_at_files(files.cert, files.key, ca=files.ca).problems == ()
+    write_pair(pair, files.cert, files.key)
+    (found,) = look_at_files(files.cert, files.key, ca=files.ca).problems
+    assert found == "it is signed by 'between', which is not trusted; the authorities are 'root'"
+
+
+def test_a_certificate_that_is_not_an_authoritys_signs_none(tmp_path: Path) -> None:
+    root = new_authority("root")
+    between, pem = intermediate(root, "between", is_ca=False)
+    files = write_files(tmp_path, root)
+    pair = between.server("server", HOSTS)
+    write_pair(Pair(pair.cert + pem, pair.key), files.cert, files.key)
+    (found,) = look_at_files(files.cert, files.key, ca=files.ca).problems
+    assert found == "'between' has signed it, but is not an authority (basic constraints: CA)"

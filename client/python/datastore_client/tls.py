@@ -104,12 +104,6 @@ class Credentials:
         """The metadata that every call has."""
         return () if self._token is None else (self._token.metadata(),)
 
-    def reload(self) -> None:
-        """Look at the files now."""
-        self._files.reload()
-        if self._token is not None:
-            self._token.reload()
-
 
 def check_use(
     url: str, *, token_file: FilePath | None = None, insecure: bool = False, **files: FilePath | None

@@ -96,24 +96,35 @@ def _problems_of_host(cert: x509.Certificate, host: str) -> Iterator[str]:
 def _problems_of_signature(
     chain: Sequence[x509.Certificate], authorities: Sequence[x509.Certificate], now: datetime
 ) -> Iterator[str]:
-    known = ", ".join(_name(authority.subject) for authority in authorities)
     cert, others = chain[0], list(chain[1:])
-    while not any(_has_signed(authority, cert) for authority in authorities):
-        above = next((other for other in others if _has_signed(other, cert)), None)
+    while (above := _signer_of(cert, authorities)) is None:
+        above = _signer_of(cert, others)
         if above is None:
-            if any(authority.subject == cert.issuer for authority in authorities):
-                yield f"{_name(cert.issuer)}, which has signed it, is not the trusted authority of that name"
-            else:
-                yield f"it is signed by {_name(cert.issuer)}, which is not trusted; the authorities are {known}"
+            yield _unknown(cert.issuer, authorities)
             return
+        yield from _problems_of_signer(above)
         others.remove(above)
         cert = above
-    for authority in authorities:
-        if _has_signed(authority, cert):
-            yield from _problems_of_time(authority, now)
-            constraints = _extension(authority, x509.BasicConstraints)
-            if authority != cert and (constraints is None or not constraints.ca):
-                yield f"{_name(authority.subject)} has signed it, but is not an authority (basic constraints: CA)"
+    yield from _problems_of_time(above, now)
+    if above != cert:
+        yield from _problems_of_signer(above)
+
+
+def _signer_of(cert: x509.Certificate, candidates: Sequence[x509.Certificate]) -> x509.Certificate | None:
+    return next((one for one in candidates if _has_signed(one, cert)), None)
+
+
+def _problems_of_signer(cert: x509.Certificate) -> Iterator[str]:
+    constraints = _extension(cert, x509.BasicConstraints)
+    if constraints is None or not constraints.ca:
+        yield f"{_name(cert.subject)} has signed it, but is not an authority (basic constraints: CA)"
+
+
+def _unknown(issuer: x509.Name, authorities: Sequence[x509.Certificate]) -> str:
+    if any(authority.subject == issuer for authority in authorities):
+        return f"{_name(issuer)}, which has signed it, is not the trusted authority of that name"
+    known = ", ".join(_name(authority.subject) for authority in authorities)
+    return f"it is signed by {_name(issuer)}, which is not trusted; the authorities are {known}"
 
 
 def _has_signed(authority: x509.Certificate, cert: x509.Certificate) -> bool:

@@ -6,15 +6,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from datastore.model.deadline import check_timeout
 from datastore.model.errors import ConfigError, InvalidError
 from datastore.model.key import Key
 from datastore_client.channel import parse_target
-from datastore_client.tls import Credentials
+from datastore_client.tls import Credentials, check_use
 from datastore_server.config import DEFAULT_LISTEN, parse_server_url
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
 CALL_TIMEOUT_S = 30.0
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+#: What makes the callback of an option that is stored in a field of the Settings.
+_StoreOf: TypeAlias = Callable[[str], Callable[[click.Context, click.Parameter, Any], None]]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Settings:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    #: Which of these are on the command line; those of the environment may be for other servers.
+    given: frozenset[str] = frozenset()
     #: The token by which servers know the caller, and whether to send it without encryption.
     token_file: Path | None = None
     insecure: bool = False
@@ -51,7 +56,8 @@ class Settings:
     json: bool = False
 
     def credentials(self) -> Credentials:
-        """What servers are reached with. Raises ConfigError for files that are not valid."""
+        """What servers are reached with. Raises ConfigError for files that are not valid, or of no use."""
+        check_use(self.server, **{name: getattr(self, name) for name in sorted(self.given)})
         return Credentials(ca=self.ca, cert=self.cert, key=self.key, token_file=self.token_file, insecure=self.insecure)
 
 
@@ -78,6 +84,17 @@ def _store(field: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def keep(context: click.Context, _option: click.Parameter, value: Any) -> None:
         settings = context.obj or Settings()
         context.obj = settings if value is None else replace(settings, **{field: value})
+
+    return keep
+
+
+def _store_certificate(field: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """The same for a file that is of use only with TLS; `Settings.given` notes whether it is on the command line."""
+
+    def keep(context: click.Context, option: click.Parameter, value: Any) -> None:
+        _store(field)(context, option, value)
+        if context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE:
+            context.obj = replace(context.obj, given=context.obj.given | {field})
 
     return keep
 
@@ -117,8 +134,8 @@ def json_option(function: _Function) -> _Function:
     )(function)
 
 
-def _file_option(name: str, text: str, outermost: bool) -> Callable[[Any], Any]:
-    """The option for one of the files with which servers are reached."""
+def _file_option(name: str, text: str, outermost: bool, store: _StoreOf = _store) -> Callable[[Any], Any]:
+    """The option for one of the files with which servers are reached; `store` makes its callback."""
     return click.option(
         f"--{name.replace('_', '-')}",
         # Not `name`: a command may have an argument KEY.
@@ -128,18 +145,19 @@ def _file_option(name: str, text: str, outermost: bool) -> Callable[[Any], Any]:
         envvar=f"DATASTORE_{name.upper()}" if outermost else None,
         show_envvar=outermost,
         expose_value=False,
-        callback=_store(name),
+        callback=store(name),
         help=text,
     )
 
 
 def certificate_options(*, outermost: bool = False) -> list[Callable[[Any], Any]]:
     """`--ca`, `--cert` and `--key`: how servers with TLS are reached."""
-    return [
-        _file_option("ca", "Authorities to trust in servers with TLS.  [default: the system's]", outermost),
-        _file_option("cert", "Certificate for servers that demand one.", outermost),
-        _file_option("key", "Private key of --cert.", outermost),
-    ]
+    texts = {
+        "ca": "Authorities to trust in servers with TLS.  [default: the system's]",
+        "cert": "Certificate for servers that demand one.",
+        "key": "Private key of --cert.",
+    }
+    return [_file_option(name, text, outermost, _store_certificate) for name, text in texts.items()]
 
 
 def credential_options(*, outermost: bool = False, has_own_key: bool = False) -> Callable[[_Function], _Function]:

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +191,8 @@ def check_command(settings: Settings, checked: str, private_key: Path | None, ho
     if "://" in checked:
         if private_key or host or is_client:
             raise click.UsageError("a server is checked by its URL alone: leave out KEY, --host and --client")
-        report = _seen(settings, parse_server_url(checked))
+        address = parse_server_url(checked)
+        report = _seen(replace(settings, server=address.url), address)
     else:
         from datastore_server.certificates.files import look_at_files
 

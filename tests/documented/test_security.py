@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from msgspec.structs import asdict
 
 from datastore_server.auth.access import parse_access
@@ -16,6 +17,7 @@ PAGE = ROOT / "docs/security.md"
 ENCRYPTION, FIRST_STEPS, CLUSTER = blocks(PAGE, "sh")
 
 
+@pytest.mark.long("docs/security.md with certificates")
 def test_a_server_with_certificates(tmp_path: Path) -> None:
     made, _, status, _, checked = typed(ENCRYPTION, tmp_path)
     assert made.startswith("Made ca.pem, ca-key.pem, server.pem, server-key.pem, client.pem, client-key.pem in tls.")

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,6 +37,13 @@ def url(tls: Path) -> Iterator[str]:
     """A server that demands certificates, in a process."""
     options = ["--tls-cert", f"{tls}/server.pem", "--tls-key", f"{tls}/server-key.pem", "--tls-client-ca"]
     with server_process("serve", "memory:", "--listen", "127.0.0.1:0", *options, f"{tls}/ca.pem") as ready:
+        yield ready["url"]
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[str]:
+    """A server without TLS, in a process."""
+    with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
         yield ready["url"]
 
 
@@ -152,13 +160,13 @@ def test_check_connects_to_a_server_and_says_what_is_wrong(
     assert elsewhere.startswith("it is not for 127.1")
 
 
-def test_check_tells_a_server_without_tls_from_none(shown: list[str]) -> None:
-    with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
-        url = ready["url"].replace("grpc:", "grpcs:")
-        done = run_here("tls", "check", url, *shown)
-        assert (done.code, done.out) == (3, "Wrong: it does not use TLS; without TLS its URL begins with grpc:\n")
-    done = run_here("tls", "check", url, *shown)
-    assert (done.code, f"nothing answers at {url.partition('://')[2]}" in done.err) == (4, True)
+def test_check_tells_a_server_without_tls_from_none(plain: str, shown: list[str]) -> None:
+    done = run_here("tls", "check", plain.replace("grpc:", "grpcs:"), *shown)
+    assert (done.code, done.out) == (3, "Wrong: it does not use TLS; without TLS its URL begins with grpc:\n")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    done = run_here("tls", "check", f"grpcs://{address}", *shown)
+    assert (done.code, f"nothing answers at {address} (Connection refused)" in done.err) == (4, True)
 
 
 # Using them
@@ -174,14 +182,15 @@ def test_commands_show_a_certificate(tls: Path, url: str, shown: list[str]) -> N
     assert (row["address"], row["security"]) == (url, "mutual tls")
 
 
-def test_files_for_a_server_without_tls_are_refused_unless_they_are_of_the_environment(shown: list[str]) -> None:
-    with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
-        done = run_here("put", "/a:1", "7", "--server", ready["url"], *shown)
-        assert (done.code, "no use for ca, cert, key: write grpcs://" in done.err) == (3, True), done.err
-        pairs = zip(shown[::2], shown[1::2], strict=True)
-        named = {f"DATASTORE_{option.strip('-').upper()}": path for option, path in pairs}
-        with patch.dict(os.environ, named):
-            assert run_here("put", "/a:1", "7", "--server", ready["url"]).code == 0
+def test_files_for_a_server_without_tls_are_refused_unless_they_are_of_the_environment(
+    plain: str, shown: list[str]
+) -> None:
+    done = run_here("put", "/a:1", "7", "--server", plain, *shown)
+    assert (done.code, "no use for ca, cert, key: write grpcs://" in done.err) == (3, True), done.err
+    pairs = zip(shown[::2], shown[1::2], strict=True)
+    named = {f"DATASTORE_{option.strip('-').upper()}": path for option, path in pairs}
+    with patch.dict(os.environ, named):
+        assert run_here("put", "/a:1", "7", "--server", plain).code == 0
 
 
 def test_a_command_that_cannot_connect_says_how_to_find_out_why(tls: Path, url: str) -> None:

@@ -54,7 +54,8 @@ class Channels:
 
     def close_unused(self) -> None:
         """Close the channels that have been replaced and have no calls."""
-        for line in [line for line in self._replaced if not line.calls]:
+        # Almost always there are none.
+        for line in [line for line in self._replaced if not line.calls] if self._replaced else ():
             self._replaced.discard(line)
             line.channel.close()
 

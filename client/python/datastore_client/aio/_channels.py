@@ -52,7 +52,8 @@ class Channels:
 
     async def close_unused(self) -> None:
         """Close the channels that have been replaced and have no calls."""
-        for line in [line for line in self._replaced if not line.calls]:
+        # Almost always there are none.
+        for line in [line for line in self._replaced if not line.calls] if self._replaced else ():
             self._replaced.discard(line)
             await line.channel.close()
 

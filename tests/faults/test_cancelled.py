@@ -29,7 +29,7 @@ from tests.support.waiting import until
 
 #: How many queries are left, by the profile of random tests.
 QUERIES = {"quick": 100, "ci": 1000, "soak": 20_000}[settings.get_current_profile_name()]
-#: Several messages from each node.
+#: Many times what servers and sockets hold between a node and a reader that has gone.
 ENTRIES = 4000
 #: How long a query may take that is cancelled by its deadline: from before its first message to near its end.
 DEADLINES_S = (0.001, 0.1)
@@ -83,7 +83,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
         topology = build_proxy(Config(cluster=ClusterConfig(name="c"), shards=shards))
         proxy = await stack.enter_async_context(serve(topology.datastore, **topology.settings()))
         client = await stack.enter_async_context(connect(proxy.url))
-        entries = [Write(Key(f"/T:{number:05}"), {"n": number % 7, "text": "x" * 200}) for number in range(ENTRIES)]
+        entries = [Write(Key(f"/T:{number:05}"), {"n": number % 7, "text": "x" * 3000}) for number in range(ENTRIES)]
         assert not any(outcome.error for outcome in await client.batch_write(entries))
         yield Cluster(stores, [*servers, proxy], client)
 

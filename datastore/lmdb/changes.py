@@ -10,6 +10,7 @@ import lmdb
 
 from datastore.engine.requests import answers_together
 from datastore.engine.versions import Versions
+from datastore.lmdb.absence import check_absent
 from datastore.lmdb.changelog import DELETE, EXPIRE, CommitLog
 from datastore.lmdb.expiries import Expiries
 from datastore.lmdb.records import created_us, has_expired, pack, pack_all, unpack, unpack_metadata, unpack_stored
@@ -277,6 +278,10 @@ class Changes:
         """Make a patch, or a write with a condition or an expiry."""
         text, *_, operation = change
         record = self._record(text)
+        if record is None and (operation.condition is not None or isinstance(operation, Patch)):
+            hidden = attempt(check_absent, self._cursor, text)
+            if hidden.error is not None:
+                return WriteResult(refusal_of(hidden.error))
         # The serializers of a patch may raise anything, which must not fail the whole commit.
         decided = attempt(_decide, change, record, self._latest_us, catching=Exception)
         if decided.error is not None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import compress
+from itertools import compress, islice
+from operator import lt
 from typing import Any
 
 from datastore.engine.ranges import END, ScanPlan
+from datastore.lmdb.absence import check_key
 from datastore.lmdb.records import has_expired, stamps_of, unpack_all
 from datastore.model.entries import Batch, Position
+from datastore.model.errors import CorruptDataError
 from datastore.model.key import Key
 
 __all__ = ["SCAN_ENTRIES", "RangeScan"]
@@ -20,11 +23,22 @@ SCAN_ENTRIES = 2000
 class RangeScan:
     """A batch being built."""
 
-    __slots__ = ("_plan", "_records", "_texts", "bytes_left", "entries_left", "hidden_us", "last", "looks_left", "seek")
+    __slots__ = (
+        "_begin",
+        "_plan",
+        "_records",
+        "_texts",
+        "bytes_left",
+        "entries_left",
+        "hidden_us",
+        "last",
+        "looks_left",
+        "seek",
+    )
 
     def __init__(self, plan: ScanPlan, seek: bytes, entries_wanted: int, bytes_wanted: int) -> None:
         self._plan = plan
-        self.seek = seek
+        self.seek = self._begin = seek
         self.entries_left = entries_wanted
         self.bytes_left = bytes_wanted
         self.looks_left = SCAN_ENTRIES
@@ -52,6 +66,7 @@ class RangeScan:
         # Runs for every entry of every query: whatever can be done per batch is in `batch`.
         for looks, (text, record) in enumerate(items, 1):
             if not matches_fast(text) and (beyond := seek_after(text)) is not None:
+                self._check_skipped(text, record)
                 seek = beyond
                 break
             add_text(text)
@@ -66,6 +81,7 @@ class RangeScan:
 
     def batch(self, *, with_values: bool, with_metadata: bool) -> Batch:
         """The entries taken. Resuming after the last key examined loses nothing, even if that key was skipped."""
+        self._check_order()
         if self.hidden_us:
             self._hide()
         values: list[Any] = [None] * len(self._texts)
@@ -83,6 +99,19 @@ class RangeScan:
             position=position,
             scanned=SCAN_ENTRIES - self.looks_left,
         )
+
+    def _check_order(self) -> None:
+        """Raise CorruptDataError if the keys do not grow: a damaged page shows entries twice, or hides others."""
+        texts = self._texts
+        if not all(map(lt, texts, islice(texts, 1, None))) or (texts and texts[0] < self._begin):
+            raise CorruptDataError("the keys of stored entries are out of order: a page of the data file is damaged")
+
+    def _check_skipped(self, text: bytes, record: bytes) -> None:
+        """Raise CorruptDataError if an entry that seems to be out of scope is damaged: it may be within."""
+        if self._texts and text <= self._texts[-1]:
+            raise CorruptDataError(f"{text.decode(errors='backslashreplace')!r} is out of order: a page is damaged")
+        if record:
+            check_key(text, record)
 
     def _hide(self) -> None:
         """Leave out what has expired."""

@@ -17,6 +17,7 @@ import lmdb
 from datastore.engine.plan import narrowed
 from datastore.engine.ranges import END, ScanPlan, bounds
 from datastore.engine.room import batch_bytes, read_room
+from datastore.lmdb.absence import check_absent, seek
 from datastore.lmdb.changelog import StoredLog
 from datastore.lmdb.changes import Restored
 from datastore.lmdb.directory import DATA_FILE, LAST_VERSION, NODE_ID, Identity, new_node_id, open_directory
@@ -192,28 +193,45 @@ class LMDBDatastore(Datastore):
                 finally:
                     transaction.abort()
         except lmdb.Error as error:
-            raise_translated(error, self.directory)
+            if len(keys) == 1:
+                raise_translated(error, self.directory)
+            # A transaction that has met a damaged page is of no more use, but entries on other pages are sound.
+            return [self._read_alone(key, options) for key in keys]
+
+    def _read_alone(self, key: Key, options: ReadOptions) -> ReadResult:
+        try:
+            (result,) = self.read([key], options)
+        except DatastoreError as error:
+            return ReadResult(error=error)
+        return result
 
     def _presence(self, keys: Sequence[Key]) -> list[ReadResult]:
         transaction = self._environment.begin(self._entries, buffers=True)
         try:
-            records = [transaction.get(str(key).encode()) for key in keys]
-            return [ReadResult(None if record is None or self._hides(record) else True) for record in records]
+            return [self._is_present(transaction, str(key).encode()) for key in keys]
         finally:
             transaction.abort()
+
+    def _is_present(self, transaction: lmdb.Transaction[memoryview], text: bytes) -> ReadResult:
+        record = transaction.get(text)
+        if record is None:
+            return attempt(check_absent, transaction.cursor(), text)
+        return ReadResult(None if self._hides(record) else True)
 
     def _value(self, transaction: lmdb.Transaction[bytes], key: Key) -> ReadResult:
         text = str(key).encode()
         record = transaction.get(text)
-        result = ReadResult() if record is None else attempt(unpack, text, record)
-        return result if record is None or result.error is not None or not self._hides(record) else ReadResult()
+        if record is None:
+            return attempt(check_absent, transaction.cursor(), text)
+        result = attempt(unpack, text, record)
+        return result if result.error is not None or not self._hides(record) else ReadResult()
 
     def _entry(self, transaction: lmdb.Transaction[bytes], key: Key) -> ReadResult:
         """The value with its metadata."""
         text = str(key).encode()
         record = transaction.get(text)
         if record is None:
-            return ReadResult()
+            return attempt(check_absent, transaction.cursor(), text)
         result = attempt(unpack_stored, text, record)
         if result.error is None:
             result.value, result.metadata = result.value
@@ -273,11 +291,11 @@ class LMDBDatastore(Datastore):
         # Filters of the library find no fields in bytes; others may look at the values themselves.
         with_values = not query.keys_only or query.has_custom_code
         with_metadata = query.needs_metadata
-        seek, bytes_wanted = plan.start, FIRST_BATCH_BYTES
-        while seek != END and wanted > 0:
-            scan = RangeScan(plan, seek, min(wanted, BATCH_ENTRIES), bytes_wanted)
+        place, bytes_wanted = plan.start, FIRST_BATCH_BYTES
+        while place != END and wanted > 0:
+            scan = RangeScan(plan, place, min(wanted, BATCH_ENTRIES), bytes_wanted)
             batch = self._read(scan, with_values=with_values, with_metadata=with_metadata)
-            seek = scan.seek
+            place = scan.seek
             yield batch
             wanted -= len(batch)
             # Small at first: a reader that stops early should not make the store read far ahead.
@@ -294,7 +312,7 @@ class LMDBDatastore(Datastore):
                 with_records = with_values or with_metadata or scan.hidden_us > 0
                 cursor = transaction.cursor()
                 while not scan.full and scan.seek != END:
-                    if not cursor.set_range(scan.seek):
+                    if not seek(cursor, scan.seek):
                         scan.seek = END
                     elif with_records:
                         scan.take(cursor.iternext())

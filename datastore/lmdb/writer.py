@@ -47,7 +47,7 @@ from datastore.lmdb.expiries import Expiries, has_due
 from datastore.lmdb.gate import Gate
 from datastore.lmdb.requests import CommitRequests
 from datastore.model.entries import Write
-from datastore.model.errors import DatastoreClosedError, DatastoreError, StoreError, StoreFullError
+from datastore.model.errors import CorruptDataError, DatastoreClosedError, DatastoreError, StoreError, StoreFullError
 from datastore.model.histogram import COUNT_BOUNDS, Histogram
 from datastore.model.operations import Operation, WriteResult, refusal_of
 from datastore.sync.atomic import none_made
@@ -337,7 +337,7 @@ class Writer:
             start = stop
 
     def _apply(self, parts: list[Part], results: list[WriteResult]) -> None:
-        """Commit changes, and add their results. If there is no space for all of them, halve and retry."""
+        """Commit changes, and add their results. If some cannot be made, halve and retry."""
         commit = partial(self._commit, parts)
         made = self._try(commit)
         if isinstance(made, StoreFullError) and self._log is not None and self._log.has_items:
@@ -348,7 +348,8 @@ class Writer:
             made = self._try(commit)
         if isinstance(made, StoreFullError) and all(only_deletes(part.changes) for part in parts):
             made = self._in_reserve(commit)
-        halves = _halves(parts) if isinstance(made, StoreFullError) else ()
+        # A damaged page fails the whole transaction, but only the writes that need it.
+        halves = _halves(parts) if isinstance(made, StoreFullError | CorruptDataError) else ()
         for half in halves:
             self._apply(half, results)
         if not isinstance(made, DatastoreError):

@@ -7,7 +7,6 @@ keys that are absent.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import lmdb
@@ -17,41 +16,28 @@ from datastore.model.errors import CorruptDataError
 
 __all__ = ["check_absent", "check_key", "seek"]
 
-#: How many entries are checked on each side. With one, a damaged pointer to another whole entry would be missed.
-_NEIGHBOURS = 2
 #: Larger records are not in the page of their keys, and take longer to check; the order of their keys is.
 _CHECKED_BYTES = 2000
 
 
 def check_absent(cursor: lmdb.Cursor[Any], text: bytes) -> None:
-    """Raise CorruptDataError if the entries around where the key of this text would be are not sound."""
-    found = _around(cursor, text)
-    keys = [bytes(key) for key, _ in found]
-    is_in_order = all(first < second for first, second in pairwise(keys)) and text not in keys
-    if not is_in_order or (len(keys) == 2 * _NEIGHBOURS and not keys[0] < text < keys[-1]):
+    """Raise CorruptDataError if the entries before and after where the key of this text would be are not sound."""
+    # One search: the next may go another way.
+    is_there = cursor.set_range(text)
+    after = cursor.item() if is_there else None
+    is_there = cursor.prev() if is_there else cursor.last()
+    before = cursor.item() if is_there else None
+    if (after is not None and bytes(after[0]) <= text) or (before is not None and bytes(before[0]) >= text):
         raise CorruptDataError(f"the entries next to {_shown(text)} are out of order: whether it exists is not known")
-    for key, (_, record) in zip(keys, found, strict=True):
+    for found in (before, after):
+        if found is None:
+            continue
         try:
-            check_key(key, record)
+            check_key(bytes(found[0]), found[1])
         except CorruptDataError as error:
             raise CorruptDataError(
                 f"an entry next to {_shown(text)} is damaged, so whether that exists is not known: {error}"
             ) from error
-
-
-def _around(cursor: lmdb.Cursor[Any], text: bytes) -> list[tuple[Any, Any]]:
-    """The entries around where a key would be."""
-    if not (cursor.set_range(text) or cursor.last()):
-        return []
-    is_there = True
-    for _ in range(_NEIGHBOURS):
-        is_there = is_there and cursor.prev()
-    is_there = is_there or cursor.first()
-    found: list[tuple[Any, Any]] = []
-    while is_there and len(found) < 2 * _NEIGHBOURS:
-        found.append(cursor.item())
-        is_there = cursor.next()
-    return found
 
 
 def check_key(text: bytes, record: Any) -> None:

@@ -277,11 +277,11 @@ class Changes:
     def _make_dependent(self, change: Change) -> WriteResult:
         """Make a patch, or a write with a condition or an expiry."""
         text, *_, operation = change
-        record = self._record(text)
-        if record is None and (operation.condition is not None or isinstance(operation, Patch)):
+        if (operation.condition is not None or isinstance(operation, Patch)) and not self._cursor.set_key(text):
             hidden = attempt(check_absent, self._cursor, text)
             if hidden.error is not None:
                 return WriteResult(refusal_of(hidden.error))
+        record = self._record(text)
         # The serializers of a patch may raise anything, which must not fail the whole commit.
         decided = attempt(_decide, change, record, self._latest_us, catching=Exception)
         if decided.error is not None:

@@ -139,6 +139,7 @@ async def test_nothing_is_left_at_any_node_of_queries_that_were_left(cluster: Cl
     assert await cluster.client.aggregate(Query(Key("/T")), {"n": Count()}) == [{"n": ENTRIES}]
 
 
+@pytest.mark.long
 async def test_nothing_is_left_of_watches_that_were_left(cluster: Cluster) -> None:
     async def watch() -> None:
         async with cluster.client.watch(Query(Key("/T"))) as watcher:

@@ -25,10 +25,10 @@ from tests.support import processes
 from tests.support.damaged import CONTENTS
 
 #: How many bits are flipped, one in each copy of a file, by the profile of random tests.
-FLIPS = {"quick": 100, "ci": 1000, "soak": 20_000}[settings.get_current_profile_name()]
+FLIPS = {"quick": 20, "ci": 1000, "soak": 20_000}[settings.get_current_profile_name()]
 #: How many of them may hide an entry all the same: LMDB has no checksums of its own structure, i.e. of which page and
 #: how many entries follow.
-MOST_WRONG = FLIPS / 200
+MOST_WRONG = FLIPS // 200
 
 
 def read_with(flips: list[tuple[int, int]], directory: Path) -> Iterator[str]:
@@ -76,7 +76,7 @@ def test_a_flipped_bit_gives_no_wrong_answer_and_leaves_other_keys_as_they_are(t
     assert ends["widely"] <= FLIPS / 50, again
 
 
-KEYS = [Key(f"/K:{number:04}") for number in range(2000)]
+KEYS = [Key(f"/K:{number:04}") for number in range(300)]
 
 
 async def fill(node: processes.ServerProcess) -> None:
@@ -104,6 +104,7 @@ async def test_a_node_whose_file_is_truncated_while_it_runs_ends_with_a_reason_a
             node.start()
 
 
+@pytest.mark.long
 async def test_a_damaged_entry_is_an_error_of_its_own_at_a_node(tmp_path: Path) -> None:
     with processes.node(tmp_path / "data") as node:
         async with connect(node.url) as store:
@@ -123,3 +124,36 @@ async def test_a_damaged_entry_is_an_error_of_its_own_at_a_node(tmp_path: Path) 
             # It is repaired by a put.
             await store.put(KEYS[1], "new")
             assert await store.get(KEYS[1]) == "new"
+
+
+#: Runs a command to which permissions apply even if the user is root: without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
+WITHOUT_OVERRIDE = """
+import ctypes, os, sys
+for capability in (1, 2):
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("is_new", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_node_does_not_start_in_a_directory_that_it_cannot_write_and_names_it(tmp_path: Path, is_new: bool) -> None:
+    directory = tmp_path / "data"
+    if is_new:
+        directory.mkdir()
+    else:
+        with LMDBDatastore(directory) as store:
+            store.put(KEYS[0], b"1")
+        for path in directory.iterdir():
+            path.chmod(0o444)
+    directory.chmod(0o555)
+    serving = [sys.executable, "-m", "datastore_server.cli", "serve", f"lmdb:{directory}", "--listen", "127.0.0.1:0"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OVERRIDE, *serving], check=False, capture_output=True, text=True
+    )
+    directory.chmod(0o755)
+    assert done.returncode == 5
+    assert "STORE" in done.stderr
+    assert f"{directory} cannot be used as a data directory" in done.stderr
+    assert "Permission denied" in done.stderr
+    with LMDBDatastore(directory) as store:
+        assert store.get(KEYS[0]) == (None if is_new else b"1")

@@ -74,6 +74,7 @@ async def test_calls_that_wait_for_a_suspended_node_do_not_hold_up_those_for_oth
             assert await asyncio.gather(*waiting) == [1] * MANY
 
 
+@pytest.mark.long("the refusal of a shard that has stopped")
 async def test_a_call_says_when_a_node_has_stopped_to_answer_and_is_answered_when_it_does(tmp_path: Path) -> None:
     with processes.cluster(tmp_path) as cluster:
         key = next(key for key in KEYS if cluster.shard_of(key) == "shard-1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import shlex
 import signal
@@ -419,6 +420,8 @@ def _run(job: _Job, *, as_json: bool, stop_with_stdin: bool) -> None:
             click.echo(f"{job.text} {url}" + (f", metrics at {metrics_url}" if metrics_url else ""))
 
     tracing = tracing_of(os.environ)
+    # A page of LMDB's map that is gone, because the file was truncated or the disk fails, ends the process by SIGBUS.
+    faulthandler.enable(2, all_threads=False)
     with logs.to_stderr(job.observed.log.level, job.observed.log.format):
         asyncio.run(_serve(job, tracing, announce))
 

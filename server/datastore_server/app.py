@@ -194,15 +194,17 @@ class Server:
 
     @property
     def metrics_url(self) -> str | None:
-        """Where the metrics are, once the server has started: http://HOST:PORT/metrics. None if they are not served."""
-        return None if self._metrics_at is None else f"http://{self._metrics_at}/metrics"
+        """Where the metrics are, once the server has started: http://HOST:PORT/metrics, or https. None for nowhere."""
+        if self._metrics_at is None:
+            return None
+        return f"{'https' if self._metrics_at.is_secure else 'http'}://{self._metrics_at}/metrics"
 
     async def start(self) -> None:
         """Start to serve. Raises ConfigError, with the address, if it cannot or must not listen there."""
         resolved = await resolve(self._address)
         self._service.protection = protection_of(self._address, resolved, tls=self._tls, insecure=self._insecure)
         if self._metrics_at is not None:
-            self._metrics_at = await self._serve_metrics(self._metrics_at)
+            await self._serve_metrics(self._metrics_at)
         if api_implementation.Type() == "python":
             raise ConfigError(
                 "protobuf runs in its slow pure-Python form; unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
@@ -291,17 +293,18 @@ class Server:
         if self._health is not None:
             await self._health.report(serves, SERVICE, PLACEMENT_SERVICE)
 
-    async def _serve_metrics(self, address: Address) -> Address:
-        """Serve metrics and probes; the same rules as for calls say where that is allowed."""
+    async def _serve_metrics(self, address: Address) -> None:
+        """Serve metrics and probes where calls are allowed too: to other machines over TLS, if the server has it."""
         # Loaded when it is needed: a server without metrics starts faster.
         from datastore_server.metrics.http import HttpPort
 
-        resolved = await resolve(address)
-        allow_plain(address, resolved, insecure=self._insecure)
+        first, *_ = await resolve(address)
+        tls = None if first.is_loopback else self._tls
+        address = replace(address, is_secure=tls is not None)
+        allow_plain(address, [first], insecure=self._insecure)
         self._http = HttpPort(self._samples, self._why_not_ready)
-        port = self._http.start(resolved[0]).port
-        _log.info("metrics at http://%s/metrics", found := Address(address.host, port))
-        return found
+        self._metrics_at = replace(address, port=self._http.start(first, tls).port)
+        _log.info("metrics at %s", self.metrics_url)
 
     async def _samples(self) -> Iterable[Sample]:
         from datastore_server.metrics.samples import samples

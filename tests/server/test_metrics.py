@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from datastore.model.query import Query
 from datastore_client.aio import connect
 from datastore_server import logs, observation
 from datastore_server.app import SOON_BEATS, Server, serve
+from datastore_server.certificates.authority import new_authority
 from datastore_server.metrics.definitions import METRICS
 from datastore_server.metrics.http import CONNECTIONS
+from tests.support.certificates import write_files, write_pair
 from tests.support.clusters import proxy
 from tests.support.metrics import metrics, page
 
@@ -208,6 +211,30 @@ async def test_a_port_of_metrics_needs_permission_beyond_this_machine_and_must_b
         with pytest.raises(ConfigError, match=r"cannot listen on .* for metrics: Address already in use"):
             async with serve(aio.DictDatastore(), metrics=f"127.0.0.1:{taken.getsockname()[1]}"):
                 pass
+
+
+async def test_a_server_with_tls_serves_its_metrics_to_other_machines_by_https(tmp_path: Path) -> None:
+    authority = new_authority("test")
+    files = write_files(tmp_path, authority)
+    async with serve(aio.DictDatastore(), metrics="0.0.0.0:0", tls=files.server(mutual=True)) as server:
+        url = url_of(server, "/readyz").replace("0.0.0.0", "127.0.0.1")
+        assert url.startswith("https://")
+        assert await page(url, ca=files.ca) == (200, "ok\n")
+        with pytest.raises(OSError):
+            await page(url.replace("https", "http"))
+        # The port answers others after a connection that is not TLS, and with another certificate once there is one.
+        write_pair(authority.server("later", ["127.0.0.1"]), files.cert, files.key)
+        while b"later" not in await asyncio.to_thread(certificate, url):
+            await asyncio.sleep(0.05)
+        assert await page(url, ca=files.ca) == (200, "ok\n")
+    async with serve(aio.DictDatastore(), metrics=ANYWHERE, tls=files.server()) as server:
+        assert url_of(server).startswith("http://")
+
+
+def certificate(url: str) -> bytes:
+    """The certificate that the server at a URL shows."""
+    host, port = url.split("/")[2].split(":")
+    return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((host, int(port))))
 
 
 async def test_connections_beyond_the_limit_are_closed() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,14 +19,15 @@ class Page(NamedTuple):
     text: str
 
 
-async def page(url: str, method: str = "GET") -> Page:
-    """What is at a URL."""
-    return await asyncio.to_thread(_page, url, method)
+async def page(url: str, method: str = "GET", ca: Path | None = None) -> Page:
+    """What is at a URL; one with `https` has a certificate of the authority in the file `ca`."""
+    return await asyncio.to_thread(_page, url, method, ca)
 
 
-def _page(url: str, method: str) -> Page:
+def _page(url: str, method: str, ca: Path | None) -> Page:
+    context = None if ca is None else ssl.create_default_context(cafile=ca)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method)) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), context=context) as answer:
             return Page(answer.status, answer.read().decode())
     except urllib.error.HTTPError as error:
         with error:

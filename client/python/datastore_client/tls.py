@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import grpc
 
@@ -16,6 +16,9 @@ from datastore.model.urls import shown
 from datastore_client.channel import Target, parse_target
 from datastore_client.reloading import Reloading
 from datastore_client.token_file import TokenFile, check_encrypted
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Credentials", "FilePath", "Pem", "TlsFiles", "check_use", "system_ca"]
 
@@ -52,6 +55,11 @@ class TlsFiles:
             [path for path in (self._ca, self._cert, self._key) if path is not None],
             lambda: _read(self._ca, self._cert, self._key),
         )
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Let a context of the standard library listen with the certificate. Raises OSError if it is not valid."""
+        if self._cert is not None:
+            context.load_cert_chain(self._cert, self._key)
 
     def current(self) -> Pem:
         """Their contents; the same object until they change. Looks at the files about once a second."""

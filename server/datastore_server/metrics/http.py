@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -26,6 +27,7 @@ from prometheus_client.utils import floatToGoString
 
 from datastore.model.errors import ConfigError
 from datastore.model.histogram import Histogram
+from datastore_client.tls import TlsFiles
 from datastore_server.config import Address
 from datastore_server.metrics.definitions import METRICS
 from datastore_server.metrics.samples import Sample
@@ -64,13 +66,13 @@ class HttpPort:
         self._metrics = make_wsgi_app(registry)
         self._server: _Server | None = None
 
-    def start(self, address: Address) -> Address:
-        """Listen at an address, whose host is a number. Returns it with the actual port.
+    def start(self, address: Address, tls: TlsFiles | None = None) -> Address:
+        """Listen at an address, whose host is a number; with `tls`, by HTTPS. Returns it with the actual port.
 
         Raises ConfigError, with the address, if that fails.
         """
         try:
-            self._server = _Server(address, self._answer)
+            self._server = _Server(address, self._answer, None if tls is None else _Contexts(tls))
         except OSError as error:
             raise ConfigError(f"cannot listen on {address} for metrics: {error.strerror or error}") from error
         threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="http", daemon=True).start()
@@ -136,7 +138,8 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
 
-    def __init__(self, address: Address, app: Any) -> None:
+    def __init__(self, address: Address, app: Any, contexts: _Contexts | None) -> None:
+        self._contexts = contexts
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         self._free = threading.BoundedSemaphore(CONNECTIONS)
         super().__init__((address.host, address.port), _Handler)
@@ -159,13 +162,41 @@ class _Server(ThreadingMixIn, WSGIServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve a connection in its thread."""
         try:
+            if self._contexts is not None:
+                request.settimeout(CONNECTION_S)
+                request = self._contexts.current().wrap_socket(request, server_side=True)
             super().process_request_thread(request, client_address)
+        except OSError:
+            self.handle_error(request, client_address)
+            self.shutdown_request(request)
         finally:
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection ended in the middle, or timed out."""
         _log.debug("a connection to the port of metrics failed", exc_info=True)
+
+
+class _Contexts:
+    """How connections are encrypted: with the certificate in the files, for clients that need none themselves."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._lock = threading.Lock()
+        self._context, self._pem = self._new(), files.current()
+
+    def current(self) -> ssl.SSLContext:
+        """The context for a new connection; another one when the files have changed and are valid."""
+        with self._lock:
+            pem = self._files.current()
+            if pem is not self._pem:
+                self._context, self._pem = self._new(), pem
+            return self._context
+
+    def _new(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._files.load_into(context)
+        return context
 
 
 class _Handler(WSGIRequestHandler):

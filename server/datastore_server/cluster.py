@@ -30,6 +30,7 @@ from datastore_server.config import (
     dump_config,
     dump_shards,
     load_config,
+    parse_metrics_address,
     parse_server_url,
     secure_url,
 )
@@ -61,6 +62,7 @@ class Member:
     log: Path
     directory: Path | None = None
     url: str = ""
+    metrics_url: str | None = None
     process: Process | None = field(default=None, repr=False)
 
     @property
@@ -82,6 +84,7 @@ class Member:
             "role": self.role,
             "name": self.name,
             "url": self.url,
+            "metrics_url": self.metrics_url,
             "pid": self.pid,
             "directory": str(self.directory) if self.directory else None,
             "log": str(self.log),
@@ -235,7 +238,7 @@ class Cluster:
             arguments += [option, path]
         for name, limit in self.config.cluster.limits.items():
             arguments += ["--limit", f"{name}={limit}"]
-        arguments += ["--cluster", self.config.cluster.name, "--shard", shard.name]
+        arguments += ["--cluster", self.config.cluster.name, "--shard", shard.name, *_observing(self.config)]
         return Member("node", shard.name, arguments, self._log_of(shard), parse_store_url(store).directory)
 
     async def _start(self, member: Member) -> None:
@@ -255,7 +258,8 @@ class Cluster:
         if not line:
             await member.process.wait()
             raise _failed_start(member, begin)
-        member.url = json.loads(line)["url"]
+        ready = json.loads(line)
+        member.url, member.metrics_url = ready["url"], ready.get("metrics_url")
         _log.info("started %s at %s (pid %d)", member.name, member.url, member.pid)
 
     def _write_config(self) -> None:
@@ -313,7 +317,18 @@ def command_again(config_path: Path, member: Member) -> list[str]:
     """The arguments to restart a member by hand."""
     if member.role == "proxy":
         return ["proxy", str(config_path)]
-    return ["serve", "--config", str(config_path), "--shard", member.name]
+    # The port for metrics in the file is that of the proxy.
+    place = member.arguments.index("--metrics") if "--metrics" in member.arguments else len(member.arguments)
+    return ["serve", "--config", str(config_path), "--shard", member.name, *member.arguments[place : place + 2]]
+
+
+def _observing(config: Config) -> list[str]:
+    """What `[metrics]` and `[log]` say, as options of a node, whose metrics are at any free port."""
+    log, listen = config.log, config.metrics.listen
+    options = ["--log-level", log.level, "--log-format", log.format, "--slow-call-ms", str(log.slow_call_ms)]
+    if listen is None:
+        return options
+    return [*options, "--metrics", str(msgspec.structs.replace(parse_metrics_address(listen), port=0))]
 
 
 async def _all(*starts: Any) -> None:

@@ -18,6 +18,7 @@ from datastore_client import connect
 from datastore_server.cluster import CONFIG_NAME, plan_cluster
 from datastore_server.config import dump_config, load_config
 from tests.support.local_clusters import COMMAND, alive, cluster, wait_until
+from tests.support.metrics import metrics
 from tests.support.waiting import PATIENCE_S
 
 
@@ -154,6 +155,26 @@ def test_the_limits_of_a_cluster_are_those_of_its_nodes_and_its_proxy(tmp_path: 
                 limits = store.describe_store().limits
                 assert (limits.batch_items, limits.read_bytes) == (7, 1024**2)
         assert load_config(tmp_path / CONFIG_NAME).cluster.limits == {"batch_items": 7, "read_bytes": "1MiB"}
+
+
+@pytest.mark.long
+async def test_the_processes_of_a_cluster_have_metrics_and_logs_as_its_options_say(tmp_path: Path) -> None:
+    options = ("--nodes", "1", "--metrics", "127.0.0.1:0", "--log-format", "json", "--slow-call-ms", "1")
+    with cluster(tmp_path, *options) as running:
+        urls = {name: member["metrics_url"] for name, member in running.members.items()}
+        assert len(set(urls.values())) == 2
+        running.cli("put", "/a:1", "1")
+        for url in urls.values():
+            assert (await metrics(url)).value("datastore_calls_total", method="Put") == 1
+        os.kill(running.pid("shard-1"), signal.SIGKILL)
+        running.reported()
+        # The port in the file is that of the proxy.
+        assert running.reported().split()[-2:] == ["--metrics", "127.0.0.1:0"]
+    config = load_config(tmp_path / CONFIG_NAME)
+    assert (config.metrics.listen, config.log.format, config.log.slow_call_ms) == ("127.0.0.1:0", "json", 1)
+    for name in ("shard-1", "proxy", "cluster"):
+        lines = (tmp_path / "logs" / f"{name}.log").read_text().splitlines()
+        assert lines and all(json.loads(line)["event"] for line in lines)
 
 
 def test_a_different_number_of_nodes_is_refused(tmp_path: Path) -> None:

@@ -30,21 +30,27 @@ class Observing:
 
 
 def observing_options(function: _Function) -> _Function:
-    """Add `--metrics`, `--log-level` and `--log-format`, given to the command as a function, `observing`.
+    """Add `--metrics` and the options of the log, given to the command as a function, `observing`.
 
     It completes them from the tables of a file, and raises ConfigError for an invalid address.
     """
 
     @wraps(function)
     def command(
-        *arguments: Any, metrics: str | None, log_level: str | None, log_format: str | None, **rest: Any
+        *arguments: Any,
+        metrics: str | None,
+        log_level: str | None,
+        log_format: str | None,
+        slow_call_ms: int | None,
+        **rest: Any,
     ) -> Any:
         def observing(metrics_table: MetricsConfig | None, log_table: LogConfig | None) -> Observing:
             listen = metrics or (metrics_table or MetricsConfig()).listen
             if listen is not None:
                 parse_metrics_address(listen)
-            given = {name: value for name, value in (("level", log_level), ("format", log_format)) if value is not None}
-            return Observing(listen, msgspec.structs.replace(log_table or LogConfig(), **given))
+            given = {"level": log_level, "format": log_format, "slow_call_ms": slow_call_ms}
+            changed = {name: value for name, value in given.items() if value is not None}
+            return Observing(listen, msgspec.structs.replace(log_table or LogConfig(), **changed))
 
         return function(*arguments, observing=observing, **rest)
 
@@ -58,5 +64,11 @@ def observing_options(function: _Function) -> _Function:
             "--log-level", type=click.Choice(LEVELS), help="The least important events to log.  [default: info]"
         ),
         click.option("--log-format", type=click.Choice(FORMATS), help="Lines for people or programs.  [default: text]"),
+        click.option(
+            "--slow-call-ms",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Log calls that take so many milliseconds, and streams that take ten times longer.  [default: 1000]",
+        ),
     )
     return add(command)  # type: ignore[return-value]

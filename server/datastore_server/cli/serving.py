@@ -481,12 +481,20 @@ def _stop_when_stdin_ends() -> None:
     show_default=True,
     help="Durability of a new cluster, as for serve.",
 )
+@observing_options
 @tls_options
 @all_options(*certificate_options())
 @json_option
 @click.pass_obj
 def cluster_command(
-    settings: Settings, *, nodes: int | None, directory: Path, port: int | None, durability: Durability, tls: TlsConfig
+    settings: Settings,
+    *,
+    nodes: int | None,
+    directory: Path,
+    port: int | None,
+    durability: Durability,
+    tls: TlsConfig,
+    observing: Callable[[MetricsConfig | None, LogConfig | None], Observing],
 ) -> int:
     """Start several nodes on LMDB and a proxy on this machine, each in its own process, and watch them until stopped.
 
@@ -502,9 +510,11 @@ def cluster_command(
     if tls.cert is not None:
         tls = tls.completed(TlsConfig.given(ca=settings.ca, client_cert=settings.cert, client_key=settings.key))
     config = plan_cluster(directory, nodes=nodes, port=port, durability=durability, tls=tls)
+    observed = observing(config.metrics, config.log)
+    config = msgspec.structs.replace(config, metrics=MetricsConfig(observed.metrics), log=observed.log)
     cluster = Cluster(directory.absolute(), config)
     cluster.make_directories()
-    with logs.to_file(cluster.logs / "cluster.log"):
+    with logs.to_file(cluster.logs / "cluster.log", observed.log.level, observed.log.format):
         return asyncio.run(_run_cluster(settings, cluster))
 
 
@@ -554,9 +564,14 @@ def _print_running(settings: Settings, cluster: Cluster, found: Findings) -> Non
             }
         )
         return
+    has_metrics = cluster.config.metrics.listen is not None
     print_table(
-        ["role", "name", "address", "pid", "data"],
-        [[member.role, member.name, member.url, member.pid, member.directory] for member in cluster.members],
+        ["role", "name", "address", "pid", "data", *(["metrics"] if has_metrics else [])],
+        [
+            [member.role, member.name, member.url, member.pid, member.directory]
+            + ([member.metrics_url] if has_metrics else [])
+            for member in cluster.members
+        ],
     )
     click.echo(f"Configuration: {cluster.config_path}")
     tls = cluster.config.tls

@@ -45,7 +45,7 @@ from datastore_server.placement.listing import Listing
 from datastore_server.placement.node import PlacedNode
 from datastore_server.placement.service import PLACEMENT_SERVICE, PlacementService
 from datastore_server.placement.system import SystemSpace
-from datastore_server.protection import allow_plain, protection_of
+from datastore_server.protection import protection_of
 from datastore_server.pulse import Pulse
 from datastore_server.service import SERVICE, DatastoreService
 from datastore_server.signals import handle_reload_signal, handle_stop_signals, leave_signals
@@ -301,7 +301,7 @@ class Server:
         first, *_ = await resolve(address)
         tls = None if first.is_loopback else self._tls
         address = replace(address, is_secure=tls is not None)
-        allow_plain(address, [first], insecure=self._insecure)
+        protection_of(address, [first], tls=tls, insecure=self._insecure)
         self._http = HttpPort(self._samples, self._why_not_ready)
         self._metrics_at = replace(address, port=self._http.start(first, tls).port)
         _log.info("metrics at %s", self.metrics_url)

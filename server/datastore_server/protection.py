@@ -11,7 +11,7 @@ from datastore.v1 import service_pb2
 from datastore_client.tls import TlsFiles
 from datastore_server.config import Address
 
-__all__ = ["Protection", "allow_plain", "protection_of"]
+__all__ = ["Protection", "protection_of"]
 
 _log = logging.getLogger("datastore.server")
 
@@ -43,19 +43,19 @@ class Protection:
 
 
 def protection_of(address: Address, resolved: Iterable[Address], *, tls: TlsFiles | None, insecure: bool) -> Protection:
-    """How connections to the `resolved` addresses of `address` are protected. Raises ConfigError like `allow_plain`."""
+    """How connections to the `resolved` addresses of `address` are protected. ConfigError if they must not be made."""
     if tls is not None:
         is_mutual = tls.current().ca is not None
         return Protection(
             service_pb2.TRANSPORT_SECURITY_MUTUAL_TLS if is_mutual else service_pb2.TRANSPORT_SECURITY_TLS, tls
         )
     instead = "listen with TLS (--tls-cert and --tls-key; `datastore tls init` makes certificates), "
-    if allow_plain(address, resolved, insecure=insecure, instead=instead):
+    if _allow_plain(address, resolved, insecure=insecure, instead=instead):
         return Protection(service_pb2.TRANSPORT_SECURITY_INSECURE)
     return Protection(service_pb2.TRANSPORT_SECURITY_LOOPBACK)
 
 
-def allow_plain(address: Address, resolved: Iterable[Address], *, insecure: bool, instead: str = "") -> bool:
+def _allow_plain(address: Address, resolved: Iterable[Address], *, insecure: bool, instead: str) -> bool:
     """Whether other machines can make connections to `address`, which are not encrypted.
 
     Raises ConfigError, which says what to do `instead`, unless that is allowed by `insecure`: then a warning is logged.

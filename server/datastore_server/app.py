@@ -333,11 +333,6 @@ class Server:
                 _log.warning("%s", text, extra=kind("warnings of what will be full or end"))
         self._warned = self._warned.union(warnings) if warnings else set()
 
-    def reload(self) -> None:
-        """Read the files again that have changed, now. Otherwise they are looked at about once a second."""
-        if self._gate is not None:
-            self._gate.reload()
-
     async def stop(self) -> None:
         """Shut down gracefully, and close the datastore. Idempotent; every caller waits for the end.
 

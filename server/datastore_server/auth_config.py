@@ -29,6 +29,10 @@ class AuthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         absolute = {name: str((base / path).absolute()) for name, path in given.items() if path is not None}
         return msgspec.structs.replace(self, **absolute)
 
+    def listening(self) -> dict[str, str]:
+        """The options of `datastore serve` that make it serve only the callers of this file."""
+        return {} if self.tokens is None else {"--tokens": self.tokens}
+
     def completed(self, other: AuthConfig) -> AuthConfig:
         """A copy with the settings of `other` where this has none."""
         return AuthConfig(

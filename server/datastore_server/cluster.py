@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from datastore.model.errors import ConfigError, StoreError, UnavailableError
+from datastore_server.auth_config import AuthConfig
 from datastore_server.config import (
     ClusterConfig,
     Config,
@@ -92,13 +93,19 @@ class Member:
 
 
 def plan_cluster(
-    directory: Path, *, nodes: int | None, port: int | None, durability: Durability, tls: TlsConfig | None = None
+    directory: Path,
+    *,
+    nodes: int | None,
+    port: int | None,
+    durability: Durability,
+    tls: TlsConfig | None = None,
+    auth: AuthConfig | None = None,
 ) -> Config:
     """The configuration of the cluster in this directory: that of its `cluster.toml`, or a new one.
 
-    Port 0 means any free port. The files of `tls` override those of `cluster.toml`; with a certificate all servers
-    listen with TLS. Raises ConfigError, with the commands that change it, if the directory has a cluster of a different
-    number of nodes, because entries would have to move.
+    Port 0 means any free port. The files of `tls` and `auth` override those of `cluster.toml`; with a certificate all
+    servers listen with TLS. Raises ConfigError, with the commands that change it, if the directory has a cluster of a
+    different number of nodes, because entries would have to move; and if the nodes would refuse the proxy.
     """
     path = directory / CONFIG_NAME
     if not path.exists():
@@ -109,8 +116,8 @@ def plan_cluster(
             proxy=ProxyConfig(listen=f"127.0.0.1:{port or 0}"),
             shards=sorted(shards, key=lambda shard: shard.name),
         )
-        return _with_tls(new, tls)
-    config = _with_tls(load_config(path), tls)
+        return _with_auth(_with_tls(new, tls), auth)
+    config = _with_auth(_with_tls(load_config(path), tls), auth)
     if nodes is not None and nodes != len(config.shards):
         raise ConfigError(_how_to_change(path, config, nodes, durability))
     if port is not None:
@@ -125,6 +132,17 @@ def _with_tls(config: Config, tls: TlsConfig | None) -> Config:
     tls = tls.completed(config.tls).checked("the command line", Path())
     shards = [msgspec.structs.replace(shard, url=secure_url(shard.url)) for shard in config.shards if tls.cert]
     return msgspec.structs.replace(config, tls=tls, shards=shards or config.shards)
+
+
+def _with_auth(config: Config, auth: AuthConfig | None) -> Config:
+    """The configuration with these files, too. Raises ConfigError if the proxy could not call its nodes."""
+    auth = (auth or AuthConfig()).completed(config.auth)
+    if auth.tokens is not None and auth.token_file is None and config.tls.client_cert is None:
+        raise ConfigError(
+            "the nodes would refuse the proxy: name the file of a token for it, with the right admin on /, with"
+            f" --token-file; datastore token create proxy --rights admin --prefix / --tokens {auth.tokens} makes one"
+        )
+    return msgspec.structs.replace(config, auth=auth)
 
 
 def _how_to_change(path: Path, config: Config, nodes: int, durability: Durability) -> str:
@@ -234,7 +252,7 @@ class Cluster:
             ("--wait", shard.wait_s),
         ):
             arguments += [] if value is None else [option, str(value)]
-        for option, path in self.config.tls.listening().items():
+        for option, path in (self.config.tls.listening() | self.config.auth.listening()).items():
             arguments += [option, path]
         for name, limit in self.config.cluster.limits.items():
             arguments += ["--limit", f"{name}={limit}"]

@@ -11,6 +11,7 @@ from datastore.model.errors import PermissionDeniedError, UnauthenticatedError, 
 from datastore.model.key import Key
 from datastore.v1 import query_pb2, service_pb2, service_pb2_grpc, value_pb2
 from datastore.wire import encode_value, rpc_error_to_error, status_to_error
+from datastore_client.reloading import reload_all
 from datastore_server.auth.rights import Right
 from datastore_server.tokens import End, Token, encode_page_token, encode_token, query_hash
 from tests.support.guarded import KEYS, Guarded, bearer
@@ -134,7 +135,7 @@ async def test_a_watch_ends_when_its_token_is_revoked(guarded: Guarded, stub: An
     watch = stub.Watch(service_pb2.WatchRequest(query=EVERYTHING), metadata=bearer(guarded.token))
     await watch.read()
     guarded.path.write_text("")
-    guarded.running.server.reload()
+    reload_all()
     await guarded.store.put(Key("/a/secret"), encode_value(1))
     assert isinstance(await refusal(watch), UnauthenticatedError)
 
@@ -165,7 +166,7 @@ async def test_streams_of_others_go_on_when_the_file_changes(guarded: Guarded, s
     await watch.read()
     text = guarded.path.read_text()
     guarded.path.write_text(f"{text}\n[identity.other]\nread = ['/a']\n")
-    guarded.running.server.reload()
+    reload_all()
     await guarded.store.put(Key("/a/new"), encode_value(1))
     assert [one.key.text for one in (await watch.read()).changes] == ["/a/new"]
 

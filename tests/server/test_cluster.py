@@ -15,8 +15,10 @@ import pytest
 
 from datastore.model.errors import ConfigError
 from datastore_client import connect
+from datastore_server.auth_config import AuthConfig
 from datastore_server.cluster import CONFIG_NAME, plan_cluster
 from datastore_server.config import dump_config, load_config
+from tests.support.commands import run_here
 from tests.support.local_clusters import COMMAND, alive, cluster, wait_until
 from tests.support.metrics import metrics
 from tests.support.waiting import PATIENCE_S
@@ -38,6 +40,26 @@ def test_a_cluster_serves_restarts_at_the_same_addresses_and_leaves_nothing_behi
         addresses = {name: member["url"] for name, member in first.members.items()}
         assert {name: member["url"] for name, member in second.members.items()} == addresses
         assert second.cli("count", "/a") == "10\n"
+
+
+@pytest.mark.long("a cluster whose servers want tokens, and moves between its nodes")
+def test_the_servers_of_a_cluster_want_tokens_and_its_proxy_has_one(tmp_path: Path) -> None:
+    directory, tokens, mine = tmp_path / "cluster", tmp_path / "tokens.toml", tmp_path / "token"
+    made = run_here("token", "create", "root", "--rights", "admin", "--prefix", "/", "--tokens", str(tokens))
+    mine.write_text(made.out)
+    with pytest.raises(ConfigError, match="the nodes would refuse the proxy"):
+        plan_cluster(directory, nodes=2, port=None, durability="sync", auth=AuthConfig(str(tokens)))
+    with cluster(directory, "--nodes", "2", "--tokens", str(tokens), "--token-file", str(mine)) as first:
+        for member in first.members.values():
+            done = run_here("get", "/a", "--server", member["url"])
+            assert (done.code, "UNAUTHENTICATED" in done.err) == (5, True)
+        for number in range(10):
+            first.cli("--token-file", str(mine), "put", f"/a:{number}", str(number))
+        path = directory / CONFIG_NAME
+        path.write_text(path.read_text().replace('name = "shard-2"', 'name = "shard-9"'))
+        assert run_here("placement", "apply", str(path), "--rename", "shard-2=shard-9").code == 0
+    with cluster(directory) as second:
+        assert second.cli("--token-file", str(mine), "count", "/a") == "10\n"
 
 
 @pytest.mark.long

@@ -27,6 +27,7 @@ from datastore.v1 import service_pb2, value_pb2
 from datastore.wire import encode_value, rpc_error_to_error
 from datastore_client import connect as connect_blocking
 from datastore_client.aio import RemoteDatastore, connect
+from datastore_client.reloading import reload_all
 from datastore_client.tls import Credentials
 from datastore_server.app import serve
 from datastore_server.auth import verifying
@@ -101,7 +102,7 @@ async def test_a_token_that_was_wrong_is_right_once_the_file_has_it(guarded: Gua
     assert isinstance(await refused(guarded, token), UnauthenticatedError)
     grant = Grant("late", EVERYTHING, hash=hash_of(token))
     guarded.path.write_text(added(guarded.path.read_text(), grant, "tokens"))
-    guarded.running.server.reload()
+    reload_all()
     await guarded.running.stub.Get(GET, metadata=bearer(token))
 
 
@@ -174,7 +175,7 @@ async def test_an_expired_token_is_refused_and_ends_its_streams(
     expires = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=10)
     grant = Grant("brief", EVERYTHING, hash=hash_of(token), expires=expires)
     guarded.path.write_text(added("", grant, "tokens"))
-    guarded.running.server.reload()
+    reload_all()
     watch = guarded.running.stub.Watch(service_pb2.WatchRequest(query={"scope": 2}), metadata=bearer(token))
     await watch.read()
     clock.now += 9.9
@@ -197,12 +198,12 @@ async def test_a_server_does_not_start_with_an_invalid_file_and_later_keeps_what
         guarded.path.write_text(text)
         with pytest.raises(ConfigError, match=r"tokens\.toml"):
             serve(aio.DictDatastore(), tokens=guarded.path)
-        guarded.running.server.reload()
+        reload_all()
         await guarded.running.stub.Get(GET, metadata=me)
     assert "what was read before stays in force" in caplog.text
     assert "secret" not in caplog.text
     guarded.path.unlink()
-    guarded.running.server.reload()
+    reload_all()
     await guarded.running.stub.Get(GET, metadata=me)
 
 
@@ -225,7 +226,7 @@ async def test_a_certificate_has_the_rights_of_its_first_name_in_the_file(tmp_pa
             with pytest.raises(PermissionDeniedError, match="token shop may not write /ada/x"):
                 await store.put(Key("/ada/x"), 1)
         path.write_text(shop)
-        server.reload()
+        reload_all()
         async with connect(server.url, **shown) as store:
             with pytest.raises(UnauthenticatedError):
                 await store.put(Key("/ada/x"), 1)
@@ -306,7 +307,7 @@ async def test_a_client_sends_the_token_that_its_file_has_now(guarded: Guarded, 
     await colour.call(store.put, Key("/b"), 1)
     assert len(await colour.read(store.query(Query(Key("/"), recursive=True)))) == 2
     path.write_text(other)
-    credentials.reload()
+    reload_all()
     with pytest.raises(PermissionDeniedError, match="token other may not write /a/b"):
         await colour.call(store.put, Key("/a/b"), 2)
     assert len(await colour.read(store.query(Query(Key("/a"))))) == 1
@@ -314,7 +315,7 @@ async def test_a_client_sends_the_token_that_its_file_has_now(guarded: Guarded, 
         await colour.read(store.query(Query(Key("/"))))
     # Half written: the last one is sent.
     path.write_text("")
-    credentials.reload()
+    reload_all()
     assert await colour.call(store.get, Key("/a/b")) == 1
     await colour.close(store)
 
@@ -372,7 +373,7 @@ async def test_a_proxy_checks_its_callers_and_calls_its_nodes_with_its_own_token
     assert isinstance(rpc_error_to_error(caught.value), UnauthenticatedError)
     # It is the proxy that its nodes do not know any more, and not the caller.
     nodes.write_text("")
-    running.server.reload()
+    reload_all()
     errors = set()
     for number in range(20):
         request = service_pb2.GetRequest(key=value_pb2.Key(text=f"/a/{number}"))

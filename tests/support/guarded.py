@@ -19,6 +19,7 @@ from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, encode_value, reason_of, status_to_error
+from datastore_client.reloading import reload_all
 from datastore_server.auth.access import Grant, Quota
 from datastore_server.auth.editing import added, edit
 from datastore_server.auth.rights import Right, Rights
@@ -67,14 +68,14 @@ class Guarded:
         """Give the token these rights from now on."""
         grant = Grant("probe", Rights(**{str(right): (prefix,) for right in rights}), quota or Quota(), self._hash)
         self.path.write_text(added("", grant, "tokens"), encoding="utf-8")
-        self.running.server.reload()
+        reload_all()
 
     def other(self, name: str, rights: Iterable[Right], prefix: str) -> str:
         """Another token, with these rights; that of `grant` keeps its own."""
         token = new_token(name)
         grant = Grant(name, Rights(**{str(right): (prefix,) for right in rights}), hash=hash_of(token))
         edit(self.path, lambda text: added(text, grant, "tokens"))
-        self.running.server.reload()
+        reload_all()
         return token
 
     async def fill(self) -> dict[str, Any]:

@@ -32,10 +32,6 @@ class TokenFile:
         """The metadata of a call with the token. Looks at the file about once a second."""
         return self._metadata.current()
 
-    def reload(self) -> None:
-        """Look at the file now."""
-        self._metadata.reload()
-
 
 def check_encrypted(target: Target) -> None:
     """Raise ConfigError for a server on another machine that is reached without encryption: it may hear the token."""

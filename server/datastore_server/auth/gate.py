@@ -67,10 +67,6 @@ class Gate:
 
         return handle
 
-    def reload(self) -> None:
-        """Look at the file now."""
-        self._take(self._file.reload())
-
     def close(self) -> None:
         """Stop the thread that verifies tokens."""
         self._verifier.close()

@@ -484,6 +484,8 @@ def _stop_when_stdin_ends() -> None:
 @observing_options
 @tls_options
 @all_options(*certificate_options())
+@tokens_option
+@token_file_option
 @json_option
 @click.pass_obj
 def cluster_command(
@@ -494,6 +496,8 @@ def cluster_command(
     port: int | None,
     durability: Durability,
     tls: TlsConfig,
+    tokens: str | None,
+    token_file: str | None,
     observing: Callable[[MetricsConfig | None, LogConfig | None], Observing],
 ) -> int:
     """Start several nodes on LMDB and a proxy on this machine, each in its own process, and watch them until stopped.
@@ -509,7 +513,8 @@ def cluster_command(
     """
     if tls.cert is not None:
         tls = tls.completed(TlsConfig.given(ca=settings.ca, client_cert=settings.cert, client_key=settings.key))
-    config = plan_cluster(directory, nodes=nodes, port=port, durability=durability, tls=tls)
+    auth = AuthConfig(tokens, token_file)
+    config = plan_cluster(directory, nodes=nodes, port=port, durability=durability, tls=tls, auth=auth)
     observed = observing(config.metrics, config.log)
     config = msgspec.structs.replace(config, metrics=MetricsConfig(observed.metrics), log=observed.log)
     cluster = Cluster(directory.absolute(), config)
@@ -574,14 +579,15 @@ def _print_running(settings: Settings, cluster: Cluster, found: Findings) -> Non
         ],
     )
     click.echo(f"Configuration: {cluster.config_path}")
-    tls = cluster.config.tls
     if found.differences:
         click.echo("NOT SERVING: everything runs, but the nodes do not match the configuration.")
     for difference in found.all:
         click.echo(str(difference))
     if not found.differences:
         click.echo(f"Ready. In another terminal:\n  export DATASTORE_SERVER={cluster.proxy.url}")
-        for name, file in (("CA", tls.ca), ("CERT", tls.client_cert), ("KEY", tls.client_key)):
+        tls, auth = cluster.config.tls, cluster.config.auth
+        files = {"CA": tls.ca, "CERT": tls.client_cert, "KEY": tls.client_key, "TOKEN_FILE": auth.token_file}
+        for name, file in files.items():
             if file is not None:
                 click.echo(f"  export DATASTORE_{name}={shlex.quote(file)}")
     sys.stdout.flush()

@@ -198,7 +198,8 @@ async def test_describe_store_tells_of_contents_only_to_those_who_may_read_every
         full = await stub.DescribeStore(service_pb2.DescribeStoreRequest(), metadata=me)
         assert (full.entries, full.store.kind) == (len(KEYS), "dict")
     told = {field.name for field, _ in little.ListFields()}
-    assert told == {"server_version", "limits", "durability", "push_down", "answers_queries", "features"}
+    features = {"durability", "push_down", "answers_queries", "features", "transport_security"}
+    assert told == {"server_version", "limits", *features}
     assert (little.limits, little.features) == (full.limits, full.features)
 
 

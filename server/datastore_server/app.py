@@ -292,6 +292,13 @@ class Server:
         self._serves = serves = serves and self._node.datastore.refusal is None
         if self._health is not None:
             await self._health.report(serves, SERVICE, PLACEMENT_SERVICE)
+            if self._membership is None:
+                await self._health.note("store", serves=self._watch is None or self._watch.failure is None)
+
+    async def note_shard(self, name: str, is_up: bool) -> None:
+        """Set the health of a shard of a proxy, which has the name `shard/NAME`."""
+        if self._health is not None:
+            await self._health.note(f"shard/{name}", serves=is_up)
 
     async def _serve_metrics(self, address: Address) -> None:
         """Serve metrics and probes where calls are allowed too: to other machines over TLS, if the server has it."""

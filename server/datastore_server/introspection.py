@@ -50,9 +50,13 @@ class Health(health_aio.HealthServicer):  # type: ignore[misc]  # the package ha
 
     async def report(self, serves: bool, *services: str) -> None:
         """Set SERVING or NOT_SERVING for the server and each service."""
-        answer = health_pb2.HealthCheckResponse
         for service in ("", *services):
-            await self.set(service, answer.SERVING if serves else answer.NOT_SERVING)
+            await self.note(service, serves=serves)
+
+    async def note(self, name: str, *, serves: bool) -> None:
+        """Set SERVING or NOT_SERVING for something else with a name: a store, a shard."""
+        answer = health_pb2.HealthCheckResponse
+        await self.set(name, answer.SERVING if serves else answer.NOT_SERVING)
 
     async def Watch(  # noqa: N802 - named by the protocol
         self, request: health_pb2.HealthCheckRequest, context: _Context

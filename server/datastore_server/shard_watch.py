@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -53,10 +53,16 @@ class ShardState:
         self._is_up = False
 
 
+async def _not_noted(name: str, is_up: bool) -> None:
+    """Only the log says what changes."""
+
+
 @asynccontextmanager
-async def watching(shards: Iterable[ShardInfo]) -> AsyncIterator[None]:
-    """Watch shards while the block runs."""
-    tasks = [asyncio.create_task(_watch(shard)) for shard in shards]
+async def watching(
+    shards: Iterable[ShardInfo], changed: Callable[[str, bool], Awaitable[None]] = _not_noted
+) -> AsyncIterator[None]:
+    """Watch shards while the block runs. `changed` is called with the name of one, and whether it is up."""
+    tasks = [asyncio.create_task(_watch(shard, changed)) for shard in shards]
     try:
         yield
     finally:
@@ -65,7 +71,7 @@ async def watching(shards: Iterable[ShardInfo]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _watch(shard: ShardInfo) -> None:
+async def _watch(shard: ShardInfo, changed: Callable[[str, bool], Awaitable[None]]) -> None:
     state = ShardState(shard)
     target = parse_target(shard.url)
     while True:
@@ -78,7 +84,9 @@ async def _watch(shard: ShardInfo) -> None:
                         state.up()
                     else:
                         state.down("it is not serving: it is shutting down, or its store does not answer")
+                    await changed(shard.name, answer == SERVING)
                 state.down("it ended the connection")
             except grpc.aio.AioRpcError as error:
                 state.down(error.details() or error.code().name)
+        await changed(shard.name, False)
         await asyncio.sleep(RETRY_S)

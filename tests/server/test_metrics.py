@@ -95,6 +95,7 @@ async def test_the_stores_of_a_composition_report_under_their_places(tmp_path: P
         for number in (4, 0):
             await remote.get(Key(f"/a:{number}"))
         found = await metrics(url_of(server))
+        assert (await remote.describe_store()).entries == 5
     lru, lmdb = "tiered.0.lru", "tiered.1.lmdb"
     assert found.value("datastore_store_hits_total", store=lru) == 1
     assert found.value("datastore_store_misses_total", store=lru) == 1

@@ -18,7 +18,8 @@ from datastore_client.aio import connect
 from datastore_server import logs
 from datastore_server.app import serve
 from tests.server.conftest import Start
-from tests.support.clusters import proxy
+from tests.support.clusters import background, proxy
+from tests.support.commands import Commands
 
 RANDOM = r"[0-9a-f]{16}"
 
@@ -105,3 +106,13 @@ async def test_a_call_that_succeeds_needs_no_id(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr("secrets.token_hex", no_random)
         await remote.put(Key("/a:1"), 1)
         assert await remote.get(Key("/a:1")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_shown"), [(["get", "/a:1"], True), (["put", "/a:2", "1", "--if-version", "7"], False)]
+)
+def test_the_command_line_shows_the_id_of_what_is_not_its_user_s_fault(arguments: list[str], is_shown: bool) -> None:
+    with background() as loop, loop.running(serve(Failing())) as server:
+        done = Commands(server.url)(*arguments)
+    assert done.code in (5, 6)
+    assert bool(re.search(rf" \(request {RANDOM}\)$", done.err.strip())) == is_shown

@@ -443,7 +443,7 @@ async def _serve(job: _Job, tracing: Tracing | None, announce: Callable[[str, st
         slow_call_s=job.observed.log.slow_call_ms / 1000,
         tracing=tracing,
     )
-    async with server, watching(topology.cluster.shards):
+    async with server, watching(topology.cluster.shards, server.note_shard):
         stopped = asyncio.create_task(run_until_stopped(server))
         # Signals must be handled before the address is announced.
         await asyncio.sleep(0)

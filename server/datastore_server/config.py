@@ -85,10 +85,16 @@ class Address(msgspec.Struct, frozen=True):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
+        return ipaddress.ip_address(self.host).is_loopback if self.is_number else self.host == "localhost"
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the host is an IP address; otherwise it is a name."""
         try:
-            return ipaddress.ip_address(self.host).is_loopback
+            ipaddress.ip_address(self.host)
         except ValueError:
-            return self.host == "localhost"
+            return False
+        return True
 
 
 class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -245,6 +245,14 @@ def test_a_configuration_is_checked_and_nothing_is_opened(cli: Commands, tmp_pat
     assert cli("proxy", str(tmp_path / "cluster.toml"), "--listen", "7420", "--check-config").code == 3
 
 
+@pytest.mark.parametrize("listen", ["0.0.0.0:7420", "[::]:7420"])
+def test_an_address_at_which_the_server_would_not_listen_is_not_valid(cli: Commands, listen: str) -> None:
+    refused = cli("serve", "memory:", "--listen", listen, "--check-config")
+    assert (refused.code, f"{listen} can be reached from other machines" in refused.err) == (3, True)
+    assert cli("serve", "memory:", "--listen", listen, "--insecure", "--check-config").code == 0
+    assert cli("serve", "memory:", "--listen", "a.name:7420", "--check-config").code == 0
+
+
 @pytest.mark.parametrize(
     ("stores", "shard", "problem"),
     [

@@ -42,6 +42,7 @@ from datastore_server.coordination.checking import Findings, check
 from datastore_server.counting import counted
 from datastore_server.limits import Limits, limits_of
 from datastore_server.operating import LogConfig, MetricsConfig
+from datastore_server.protection import protection_of
 from datastore_server.server_config import load_server
 from datastore_server.shard_watch import watching
 from datastore_server.signals import handle_reload_signal, handle_stop_signals
@@ -189,8 +190,7 @@ def serve_command(
     observed = observing(served.metrics, served.log)
     job = _job_of(served, served.store, in_force, transport, observed, insecure=insecure)
     if check_config:
-        listen = served.listen or DEFAULT_LISTEN
-        _print_valid(config_path or served.store, listen, as_json=settings.json, store=str(served.store))
+        _print_valid(job, config_path or served.store, as_json=settings.json, store=str(served.store))
     else:
         _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 
@@ -307,10 +307,14 @@ def _configured(given: _Served, path: Path) -> _Served:
     )
 
 
-def _print_valid(source: object, listen: str, *, as_json: bool, **facts: str) -> None:
-    """Print that everything is valid."""
+def _print_valid(job: _Job, source: object, *, as_json: bool, **facts: str) -> None:
+    """Print that everything is valid, unless the server would not listen at its address."""
+    address = parse_address(job.listen)
+    # A name is looked up when the server starts.
+    if address.is_number:
+        protection_of(address, [address], tls=job.tls, insecure=job.insecure)
     if as_json:
-        print_json({"valid": True, **facts, "listen": listen})
+        print_json({"valid": True, **facts, "listen": job.listen})
     else:
         click.echo(f"{source} is valid; nothing was opened.")
 
@@ -375,7 +379,7 @@ def proxy_command(
         tokens=config.auth.tokens,
     )
     if check_config:
-        _print_valid(config_path, address, as_json=settings.json)
+        _print_valid(job, config_path, as_json=settings.json)
     else:
         _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 

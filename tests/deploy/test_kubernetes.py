@@ -80,11 +80,12 @@ def test_probes_and_services_name_ports_that_are_served(workload: dict[str, Any]
     ports = {port["name"]: port["containerPort"] for port in container(workload)["ports"]}
     assert ports == {"grpc": 7420, "metrics": 9420}
     probes = {name: container(workload)[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
-    assert {name: (probe["path"], probe["port"]) for name, probe in probes.items()} == {
-        "startup": ("/healthz", "metrics"),
-        "liveness": ("/healthz", "metrics"),
-        "readiness": ("/readyz", "metrics"),
+    assert {name: (probe["path"], probe["port"], probe["scheme"]) for name, probe in probes.items()} == {
+        "startup": ("/healthz", "metrics", "HTTPS"),
+        "liveness": ("/healthz", "metrics", "HTTPS"),
+        "readiness": ("/readyz", "metrics", "HTTPS"),
     }
+    # To other machines a server with TLS serves them by HTTPS.
     assert 'listen = "0.0.0.0:9420"' in configuration()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from datastore_client.aio import connect
 from datastore_server import logs, observation
 from datastore_server.app import SOON_BEATS, Server, serve
 from datastore_server.certificates.authority import new_authority
+from datastore_server.metrics import http
 from datastore_server.metrics.definitions import METRICS
 from datastore_server.metrics.http import CONNECTIONS
+from datastore_server.service import DatastoreService
 from tests.support.certificates import write_files, write_pair
 from tests.support.clusters import proxy
 from tests.support.metrics import metrics, page
@@ -274,3 +277,27 @@ async def test_what_is_nearly_full_is_logged_once_until_nothing_is(
     lines = [line for line in (tmp_path / "log").read_text().splitlines() if "of the disk is free" in line]
     assert len(lines) == 2
     assert all(" WARNING lmdb " in line for line in lines)
+
+
+async def test_a_server_that_is_too_busy_to_answer_does_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "ANSWER_S", 0.05)
+    async with serve(aio.DictDatastore(), metrics=ANYWHERE) as server:
+        with ThreadPoolExecutor() as threads:
+            asked = [
+                threads.submit(asyncio.run, page(url_of(server, path))) for path in ("/healthz", "/readyz", "/metrics")
+            ]
+            # The event loop does nothing else until all are answered.
+            answers = [each.result() for each in asked]
+        assert answers == [(503, "no answer within 0.05 s: the server is too busy\n")] * 3
+
+
+async def test_a_fault_is_an_answer_without_its_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def failing(_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(DatastoreService, "observe", failing)
+    with logs.to_file(tmp_path / "log"):
+        async with serve(aio.DictDatastore(), metrics=ANYWHERE) as server:
+            assert await page(url_of(server)) == (503, "unexpected error; see the server's log\n")
+            assert (await page(url_of(server, "/healthz"))).status == 200
+    assert "ERROR /metrics failed" in (tmp_path / "log").read_text()

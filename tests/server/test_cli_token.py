@@ -100,6 +100,32 @@ def test_commands_have_the_rights_of_their_token(path: Path, tmp_path: Path, mon
         assert run_here("query", "/", "--recursive", "--token-file", str(root)).code == 0
 
 
+def test_the_placement_is_for_administrators(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    admin, reader = tmp_path / "admin.token", tmp_path / "reader.token"
+    admin.write_text(create(path, "admin", "--rights", "admin", "--prefix", "/"))
+    reader.write_text(create(path, "reader", "--rights", "read,write,delete", "--prefix", "/"))
+    cluster = tmp_path / "cluster.toml"
+    serve = ["serve", "memory:", "--listen", "127.0.0.1:0", "--cluster", "trial", "--shard", "one"]
+    with server_process(*serve, "--tokens", str(path)) as ready:
+        cluster.write_text(f"[cluster]\nname = 'trial'\n[[shards]]\nname = 'one'\nurl = '{ready['url']}'\n")
+        for token, code in ((None, 4), (reader, 4), (admin, 0)):
+            if token is not None:
+                monkeypatch.setenv("DATASTORE_TOKEN_FILE", str(token))
+            done = run_here("placement", "show", str(cluster))
+            assert (done.code, "one: token reader may not administer this server" in done.err) == (
+                code,
+                token is reader,
+            )
+        monkeypatch.setenv("DATASTORE_TOKEN_FILE", str(reader))
+        done = run_here("placement", "plan", str(cluster))
+        assert (done.code, done.err.split(" ")[1]) == (5, "PERMISSION_DENIED:")
+        monkeypatch.setenv("DATASTORE_TOKEN_FILE", str(admin))
+        cluster.write_text(f"{cluster.read_text()}[auth]\ntoken_file = 'reader.token'\n")
+        assert run_here("placement", "show", str(cluster)).code == 0
+        monkeypatch.delenv("DATASTORE_TOKEN_FILE")
+        assert run_here("placement", "show", str(cluster)).code == 4
+
+
 def test_the_server_and_its_commands_show_no_token(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in the command line, which other users can see, nor in the environment, `--help` or the configuration."""
     token = create(path, "root", "--rights", "admin", "--prefix", "/")

@@ -276,6 +276,24 @@ async def test_bytes_of_a_caller_are_limited_and_clients_wait(guarded: Guarded, 
         assert len(await store.get(Key("/large"))) == 15_000
 
 
+async def test_a_stream_is_slowed_down_and_complete(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        await guarded.store.put(Key(f"/a/{number:02}"), encode_value(b"x" * 10_000))
+    guarded.grant([Right.READ], "/", Quota(bytes_per_s=1_000_000))
+    paused: list[float] = []
+    count = Meter.count
+
+    def counted(meter: Meter, used_bytes: int) -> float:
+        paused.append(count(meter, used_bytes * 10))
+        return paused[-1]
+
+    monkeypatch.setattr(Meter, "count", counted)
+    query = service_pb2.QueryRequest(query={"scope": 2})
+    call = guarded.running.stub.Query(query, metadata=bearer(guarded.token))
+    assert len([entry async for message in call for entry in message.entries]) == 30
+    assert max(paused) > 0
+
+
 def test_a_meter_pays_off_what_was_used_beyond_the_quota():
     clock = Clock(0.0)
     meter = Meter("token a", Quota(bytes_per_s=100), clock)

@@ -61,8 +61,10 @@ def verify(token: str, hashed: str | None) -> bool:
     from cryptography.exceptions import InvalidKey
     from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+    # Made for the first token of a process, whichever that is.
+    nothing = _hash_of_nothing()
     try:
-        Argon2id.verify_phc_encoded(token.encode(), hashed or _hash_of_nothing())
+        Argon2id.verify_phc_encoded(token.encode(), hashed or nothing)
     except InvalidKey:
         return False
     return hashed is not None

@@ -119,6 +119,9 @@ def show_command(settings: Settings, config_path: Path) -> int:
     else:
         columns = ["shard", "address", "is", "cluster", "epoch", "slots", "state", "node"]
         print_table(columns, [[row[column] for column in columns] for row in rows])
+        for row in rows:
+            if "error" in row:
+                say(f"{row['shard']}: {row['error']}")
     return ExitCode.OK if all(row["state"] != "unreachable" for row in rows) else ExitCode.UNAVAILABLE
 
 

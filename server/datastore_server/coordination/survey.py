@@ -9,7 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from datastore.engine.placement import Member, Placement
-from datastore.model.errors import ConfigError, DatastoreError, UnavailableError
+from datastore.model.errors import (
+    ConfigError,
+    DatastoreError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from datastore_server.config import Config, parse_server_url
 from datastore_server.coordination.comparison import Answer, agree, cluster_placement
 from datastore_server.coordination.nodes import NodeClient
@@ -176,6 +182,9 @@ class Survey:
         configured = {shard.name for shard in config.shards}
         for name in names:
             error = self.missing[name]
+            if isinstance(error, UnauthenticatedError | PermissionDeniedError):
+                # It does answer.
+                raise error
             url = self.urls[name]
             start = f"datastore serve --config {source} --shard {name}"
             if name not in configured:

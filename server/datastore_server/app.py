@@ -33,7 +33,7 @@ from datastore_server.counting import counted
 from datastore_server.describe import ClusterInfo
 from datastore_server.introspection import Health, reflection_of
 from datastore_server.limits import Limits
-from datastore_server.listening import listen_on, resolve
+from datastore_server.listening import listen_on, open_many_files, resolve
 from datastore_server.logs import kind
 from datastore_server.maintenance.engines import no_snapshots
 from datastore_server.maintenance.readers import SnapshotReaders
@@ -51,6 +51,7 @@ from datastore_server.service import SERVICE, DatastoreService
 from datastore_server.signals import handle_reload_signal, handle_stop_signals, leave_signals
 from datastore_server.store_watch import StoreWatch, WatchedDatastore
 from datastore_server.transport import Transport, TransportName, new_transport
+from datastore_server.trimming import trim_regularly
 
 if TYPE_CHECKING:
     from datastore_server.metrics.http import HttpPort
@@ -431,6 +432,8 @@ async def run_until_stopped(server: Server, ready: Callable[[], object] | None =
     gc.collect()
     gc.freeze()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    open_many_files()
+    trimming = asyncio.create_task(trim_regularly())
     try:
         if ready is not None:
             ready()
@@ -439,6 +442,7 @@ async def run_until_stopped(server: Server, ready: Callable[[], object] | None =
         supervisor.stopping()
         await server.stop()
     finally:
+        trimming.cancel()
         gc.unfreeze()
         gc.set_threshold(*thresholds)
         sys.setswitchinterval(interval_s)

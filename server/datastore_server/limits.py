@@ -49,8 +49,6 @@ ITEM_BYTES = 2 * _KIB
 KEY_REQUEST_BYTES = 4 * _KIB
 #: The largest metadata of a call, in bytes: gRPC's default.
 METADATA_BYTES = 8 * _KIB
-#: How long a connection may take to begin, in milliseconds.
-HANDSHAKE_TIME_MS = 10_000
 #: The default number of entries in a page.
 PAGE_ITEMS = 100
 
@@ -170,6 +168,12 @@ class Limits:
     connections: int = _limit(
         10_000, 1_000_000, "connections; an idle one takes some 20 kB", "the connection is closed: UNAVAILABLE"
     )
+    handshake_time_ms: int = _limit(
+        10_000,
+        _HOUR_MS,
+        "how long a connection may take to begin, with TLS and HTTP/2: some round trips",
+        "the connection is closed",
+    )
     grace_ms: int = _limit(
         5000, _HOUR_MS, "how long active calls may take to finish when the server stops", "UNAVAILABLE"
     )
@@ -184,9 +188,6 @@ class Limits:
         "metadata of a call: names, values, and 32 bytes each",
         "gRPC clients accept no more by default",
         SIZE,
-    )
-    handshake_time_ms: int = _fixed(
-        HANDSHAKE_TIME_MS, "how long a connection may take to begin to speak HTTP/2", "it takes one round trip or two"
     )
     value_depth: int = _fixed(
         VALUE_DEPTH, "nested lists and maps in a value", "it is part of the definition of a value"

@@ -11,14 +11,20 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from msgspec.structs import replace
 
 from datastore.model.errors import ConfigError
 from datastore_server.config import Address
 
-__all__ = ["listen_on", "resolve"]
+try:
+    import resource
+except ImportError:
+    # Windows has no such limit.
+    resource = None  # type: ignore[assignment]
+
+__all__ = ["listen_on", "open_many_files", "resolve"]
 
 #: How many ports to try until one is free on each address of a name.
 FREE_PORT_ATTEMPTS = 20
@@ -28,6 +34,15 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 #: The errors of binding to an address that this machine lacks, e.g. ::1 if IPv6 is disabled.
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+def open_many_files() -> None:
+    """Let this process have as many open files, and so connections, as the system allows it: often 1,024 at first."""
+    if resource is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(OSError, ValueError):
+            # macOS says that there is no limit, and refuses that.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def resolve(address: Address) -> list[Address]:

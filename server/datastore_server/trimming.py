@@ -1,4 +1,4 @@
-"""Returns memory that queries have freed to the operating system. Knows nothing of queries."""
+"""Returns memory that queries and connections have freed to the operating system. Knows nothing of these."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import ctypes
 import sys
 from collections.abc import Callable
 
-__all__ = ["TRIM_AFTER_S", "MemoryTrimmer"]
+__all__ = ["TRIM_AFTER_S", "TRIM_EVERY_S", "MemoryTrimmer", "trim_regularly"]
 
 #: How long after a query begins or ends memory is trimmed, in seconds, and thus also how often at most: longer than a
 #: proxy holds the streams of its nodes for an unread query.
 TRIM_AFTER_S = 3.0
+#: How often memory is trimmed otherwise, in seconds: ten thousand connections leave 160 MB when they close.
+TRIM_EVERY_S = 10.0
 
 
 def _trim_of_libc() -> Callable[[], object]:
@@ -44,3 +46,11 @@ class MemoryTrimmer:
     def _begin(self) -> None:
         self._timer = None
         asyncio.get_running_loop().run_in_executor(None, self._trim)
+
+
+async def trim_regularly() -> None:
+    """Trim memory every TRIM_EVERY_S, until the task is cancelled."""
+    trim = _trim_of_libc()
+    while True:
+        await asyncio.sleep(TRIM_EVERY_S)
+        await asyncio.to_thread(trim)

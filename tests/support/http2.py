@@ -75,34 +75,33 @@ class Http2:
         await self.flush()
         await self.received(PingAckReceived)
 
+    async def read(self) -> None:
+        """Wait for more events. Raises ConnectionError at the end of the connection."""
+        async with asyncio.timeout(PATIENCE_S):
+            data = await self._reader.read(_RECEIVE_BYTES)
+        if not data:
+            raise ConnectionResetError("the server has closed the connection")
+        self.events += self.h2.receive_data(data)
+        await self.flush()
+
     async def received(self, kind: type[E], stream: int | None = None) -> E:
         """The next event of this kind, of a stream if one is given."""
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                for event in self.events:
-                    if isinstance(event, kind) and stream in (None, getattr(event, "stream_id", None)):
-                        self.events.remove(event)
-                        return event
-                data = await self._reader.read(_RECEIVE_BYTES)
-                if not data:
-                    raise ConnectionResetError("the server has closed the connection")
-                self.events += self.h2.receive_data(data)
+        while True:
+            for event in self.events:
+                if isinstance(event, kind) and stream in (None, getattr(event, "stream_id", None)):
+                    self.events.remove(event)
+                    return event
+            await self.read()
 
     async def ended(self, stream: int) -> dict[bytes, bytes]:
-        """Wait until a call has ended; its trailers, none if it was reset."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not any(
-                isinstance(one, StreamEnded | StreamReset) and one.stream_id == stream for one in self.events
-            ):
-                data = await self._reader.read(_RECEIVE_BYTES)
-                if not data:
-                    raise ConnectionResetError("the server has closed the connection")
-                self.events += self.h2.receive_data(data)
+        """Wait until a call has ended; its headers and trailers, none if it was reset."""
+        while not any(isinstance(one, StreamEnded | StreamReset) and one.stream_id == stream for one in self.events):
+            await self.read()
         return {
             name: value
             for event in self.events
             if getattr(event, "stream_id", None) == stream
-            for name, value in getattr(event, "headers", ())
+            for name, value in getattr(event, "headers", None) or ()
         }
 
     async def closed(self) -> bytes:

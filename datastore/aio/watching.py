@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from time import monotonic
 
-from datastore.aio._concurrency import Lock, Signal, give_way
+from datastore.aio._concurrency import Lock, Signal, give_way, run_to_completion
 from datastore.aio.feeds import Feed
 from datastore.engine.feeds import sealed
 from datastore.model.changes import Change, ChangeBatch, Watch
@@ -147,4 +147,5 @@ class Watcher:
     async def _close_feed(self) -> None:
         feed, self._feed = self._feed, None
         if feed is not None:
-            await feed.aclose()
+            # Nobody could close what is left of it if the reader were cancelled meanwhile.
+            await run_to_completion(feed.aclose)

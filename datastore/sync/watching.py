@@ -9,7 +9,7 @@ from time import monotonic
 
 from datastore.engine.feeds import sealed
 from datastore.model.changes import Change, ChangeBatch, Watch
-from datastore.sync._concurrency import Lock, Signal, give_way
+from datastore.sync._concurrency import Lock, Signal, give_way, run_to_completion
 from datastore.sync.feeds import Feed
 
 __all__ = ["HEARTBEAT_S", "Watcher"]
@@ -149,4 +149,5 @@ class Watcher:
     def _close_feed(self) -> None:
         feed, self._feed = self._feed, None
         if feed is not None:
-            feed.close()
+            # Nobody could close what is left of it if the reader were cancelled meanwhile.
+            run_to_completion(feed.close)

@@ -9,13 +9,17 @@ from datastore.model.errors import InvalidError
 
 __all__ = ["decode_attempt", "set_attempt"]
 
+#: The greatest age of an attempt, in microseconds: the greatest int64.
+MAX_AGE_US = 2**63 - 1
+
 
 def set_attempt(request: Any, attempt: Attempt | None) -> None:
     """Make a request, of `datastore.v1` or of `raw`, state an attempt that is sent now."""
     if attempt is not None:
         request.attempt.request_id = attempt.request_id
-        # Whatever is repeated is not a first attempt, however fast.
-        request.attempt.age_us = 0 if attempt.first_us is None else max(1, elapsed_us() - attempt.first_us)
+        # Whatever is repeated is not a first attempt, however fast; nor is any older than the message can say.
+        age_us = 0 if attempt.first_us is None else max(1, elapsed_us() - attempt.first_us)
+        request.attempt.age_us = min(age_us, MAX_AGE_US)
 
 
 def decode_attempt(message: Any) -> Attempt:

@@ -12,6 +12,7 @@ from copy import copy
 from typing import NamedTuple
 
 from datastore import wire
+from datastore.aio._concurrency import run_to_completion
 from datastore.aio.watching import Watcher
 from datastore.model.changes import ChangeBatch
 from datastore.model.deadline import set_time_left
@@ -196,7 +197,8 @@ class Watches:
             equal.remove(shared)
             if not equal:
                 del self._equal[shared.identity]
-            await shared.aclose()
+            # Nobody else closes it, even if the client disconnects meanwhile.
+            await run_to_completion(shared.aclose)
 
 
 class WatchStream:

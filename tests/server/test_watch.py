@@ -10,7 +10,9 @@ import grpc
 import pytest
 
 from datastore import aio, wire
-from datastore.model.changes import Change, ChangeBatch, ChangeKind
+from datastore.aio.feeds import Feed
+from datastore.aio.watching import Watcher
+from datastore.model.changes import Change, ChangeBatch, ChangeKind, Watch
 from datastore.model.errors import (
     ChangesExpiredError,
     InvalidTokenError,
@@ -23,7 +25,7 @@ from datastore.model.query import Query
 from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore_client.aio import connect
 from datastore_server.limits import Limits
-from datastore_server.watching import responses
+from datastore_server.watching import Watches, responses
 from tests.support import clusters
 from tests.support.scripted import broken_wire
 from tests.support.serving import Running, value
@@ -224,3 +226,24 @@ async def test_every_watcher_of_many_sees_every_change_through_a_proxy() -> None
             await store.put(Key(f"/w/{number}"), number)
         for found in await asyncio.gather(*watching):
             assert found == list(range(100))
+
+
+async def test_a_watch_is_closed_even_if_its_client_leaves_while_that_happens() -> None:
+    closing, go_on, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Slow(Watcher):
+        async def aclose(self) -> None:
+            closing.set()
+            await go_on.wait()
+            await super().aclose()
+            closed.set()
+
+    watches, stream = Watches(Limits()), object()
+    shared = watches.begin(stream, b"same", Slow(lambda _: Feed(), Watch(Query(Key("/")))))
+    leaving = asyncio.create_task(watches.leave(stream, shared))
+    await closing.wait()
+    leaving.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert closed.is_set()

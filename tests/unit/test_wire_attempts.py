@@ -46,6 +46,14 @@ def test_the_age_of_an_attempt_grows_with_the_time_for_which_a_server_holds_it(r
     assert request.attempt.request_id == request_id
 
 
+def test_an_attempt_of_the_greatest_age_can_be_passed_on() -> None:
+    oldest = 2**63 - 1
+    held = decode_attempt(value_pb2.Attempt(request_id=b"x" * REQUEST_ID_BYTES, age_us=oldest))
+    request = service_pb2.PutRequest()
+    set_attempt(request, held)
+    assert request.attempt.age_us == oldest
+
+
 def test_a_repeat_is_never_sent_as_a_first_attempt() -> None:
     request = service_pb2.PutRequest()
     set_attempt(request, Attempt.new().followed(elapsed_us() + 10**9))

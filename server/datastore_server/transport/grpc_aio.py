@@ -72,7 +72,7 @@ class AioServer:
             task.add_done_callback(self._handling.discard)
             answer = await self._answer(method, requests, context)
             if isinstance(answer, status_pb2.Status):
-                await context.abort_with_status(rpc_status.to_status(answer))
+                await _abort(context, answer)
             return answer
 
         of_stream, of_one = grpc.stream_stream_rpc_method_handler, grpc.stream_unary_rpc_method_handler
@@ -136,9 +136,19 @@ def _new_server(handlers: Mapping[str, _Handler], options: Sequence[tuple[str, i
     return CarefulServer(handlers, options)
 
 
+async def _abort(context: _Context, status: status_pb2.Status) -> None:
+    """End a call with a status, or like one that is cancelled, if gRPC has ended it: it would log that."""
+    try:
+        await context.abort_with_status(rpc_status.to_status(status))
+    except grpc.aio.AbortError:
+        raise
+    except grpc.aio.BaseError:
+        raise asyncio.CancelledError from None
+
+
 def _end(context: _Context, status: status_pb2.Status) -> None:
     """End a call that waits for its request, and so its handler."""
-    ending = asyncio.ensure_future(context.abort_with_status(rpc_status.to_status(status)))
+    ending = asyncio.ensure_future(_abort(context, status))
     # `abort` raises, in any case.
     ending.add_done_callback(lambda ending: ending.cancelled() or ending.exception())
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from datastore import spec
 from datastore.model.config import is_required, type_of
-from datastore_server.limits import Limits
+from datastore_server.limits import Limits, unit_of
 from datastore_server.metrics.definitions import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,21 +64,24 @@ def _default(part: Field[Any]) -> str:
 
 def limits() -> str:
     """The tables of the limits of servers: those that can be set, and those that are fixed."""
-    lines = ["| Limit | What it limits | Default | Highest | Beyond it |", "|---|---|---|---|---|"]
+    lines = ["| Limit | What it limits | Unit | Default | Highest | Beyond it |", "|---|---|---|---|---|---|"]
     for part in fields(Limits):
         about, shown = part.metadata, part.metadata["option"].dump
         if part.init:
             lines.append(
-                f"| `{part.name}` | {about['description']} | {_number(shown(part.default))}"
+                f"| `{part.name}` | {about['description']} | {unit_of(part.name)} | {_number(shown(part.default))}"
                 f" | {_number(shown(about['most']))} | {about['beyond']} |"
             )
-    lines += ["", "These are fixed. The sizes of requests are in [protocol.md](protocol.md#limits).", ""]
-    lines += ["| Limit | What it limits | Value | Why it is fixed |", "|---|---|---|---|"]
+    lines += ["", "These are fixed. DescribeStore reports them too.", ""]
+    lines += ["| Limit | What it limits | Unit | Value | Beyond it | Why it is fixed |", "|---|---|---|---|---|---|"]
     for part in fields(Limits):
         about = part.metadata
         if not part.init:
             value = _number(about["option"].dump(part.default))
-            lines.append(f"| `{part.name}` | {about['description']} | {value} | {about['why']} |")
+            lines.append(
+                f"| `{part.name}` | {about['description']} | {unit_of(part.name)} | {value} | {about['beyond']}"
+                f" | {about['why']} |"
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -2118,6 +2118,18 @@ class Limits(_message.Message):
     CONNECTIONS_FIELD_NUMBER: _builtins.int
     METADATA_BYTES_FIELD_NUMBER: _builtins.int
     HANDSHAKE_TIME_MS_FIELD_NUMBER: _builtins.int
+    QUERY_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
+    KEY_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
+    RECORD_BYTES_FIELD_NUMBER: _builtins.int
+    RECORD_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
+    SLOTS_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
+    FILTER_DEPTH_FIELD_NUMBER: _builtins.int
+    TREE_VALUE_DEPTH_FIELD_NUMBER: _builtins.int
+    FIELD_PATH_BYTES_FIELD_NUMBER: _builtins.int
+    PATCHED_BYTES_FIELD_NUMBER: _builtins.int
+    SORT_KEY_BYTES_FIELD_NUMBER: _builtins.int
+    CALLS_PER_CONNECTION_FIELD_NUMBER: _builtins.int
+    PENDING_CALLS_FIELD_NUMBER: _builtins.int
     key_bytes: _builtins.int
     """The longest key, in bytes of UTF-8."""
     entry_bytes: _builtins.int
@@ -2178,6 +2190,30 @@ class Limits(_message.Message):
     """The maximum size of a call's metadata, in bytes: names, values, and 32 bytes each."""
     handshake_time_ms: _builtins.int
     """How long a connection may take to begin to speak HTTP/2, in milliseconds."""
+    query_request_bytes: _builtins.int
+    """The largest request of Query, ListEntries, Aggregate, Watch, DeleteMatching or PatchMatching, in bytes."""
+    key_request_bytes: _builtins.int
+    """The largest request that names one key or none, in bytes."""
+    record_bytes: _builtins.int
+    """The largest record of a proxy that a node keeps, in bytes."""
+    record_request_bytes: _builtins.int
+    """The largest request of PlaceNode, PrepareMove or PutRecord, in bytes."""
+    slots_request_bytes: _builtins.int
+    """The largest request of ReadSlots or ClearSlots, in bytes."""
+    filter_depth: _builtins.int
+    """The deepest nesting of composite filters."""
+    tree_value_depth: _builtins.int
+    """The deepest nesting of lists and maps in a value within a composite filter."""
+    field_path_bytes: _builtins.int
+    """The longest path of a field, in bytes of UTF-8."""
+    patched_bytes: _builtins.int
+    """How much the patches of one batch may rewrite before the next one is refused, in bytes of values before and after."""
+    sort_key_bytes: _builtins.int
+    """The longest sort key that is sent, in bytes; in place of a longer one the entry's value is sent."""
+    calls_per_connection: _builtins.int
+    """The maximum number of calls in progress on one connection, besides open_streams_per_client."""
+    pending_calls: _builtins.int
+    """The maximum number of calls that wait until the server looks at them."""
     def __init__(
         self,
         *,
@@ -2206,10 +2242,22 @@ class Limits(_message.Message):
         connections: _builtins.int = ...,
         metadata_bytes: _builtins.int = ...,
         handshake_time_ms: _builtins.int = ...,
+        query_request_bytes: _builtins.int = ...,
+        key_request_bytes: _builtins.int = ...,
+        record_bytes: _builtins.int = ...,
+        record_request_bytes: _builtins.int = ...,
+        slots_request_bytes: _builtins.int = ...,
+        filter_depth: _builtins.int = ...,
+        tree_value_depth: _builtins.int = ...,
+        field_path_bytes: _builtins.int = ...,
+        patched_bytes: _builtins.int = ...,
+        sort_key_bytes: _builtins.int = ...,
+        calls_per_connection: _builtins.int = ...,
+        pending_calls: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_sort_bytes", b"all_sort_bytes", "batch_items", b"batch_items", "calls_in_hand", b"calls_in_hand", "connections", b"connections", "entry_bytes", b"entry_bytes", "fields", b"fields", "filters", b"filters", "grace_ms", b"grace_ms", "groups", b"groups", "handshake_time_ms", b"handshake_time_ms", "key_bytes", b"key_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "metadata_bytes", b"metadata_bytes", "open_streams", b"open_streams", "open_streams_per_client", b"open_streams_per_client", "orders", b"orders", "page_items", b"page_items", "query_time_ms", b"query_time_ms", "read_bytes", b"read_bytes", "request_time_ms", b"request_time_ms", "sort_bytes", b"sort_bytes", "stream_bytes", b"stream_bytes", "unread_bytes", b"unread_bytes", "value_depth", b"value_depth"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_sort_bytes", b"all_sort_bytes", "batch_items", b"batch_items", "calls_in_hand", b"calls_in_hand", "calls_per_connection", b"calls_per_connection", "connections", b"connections", "entry_bytes", b"entry_bytes", "field_path_bytes", b"field_path_bytes", "fields", b"fields", "filter_depth", b"filter_depth", "filters", b"filters", "grace_ms", b"grace_ms", "groups", b"groups", "handshake_time_ms", b"handshake_time_ms", "key_bytes", b"key_bytes", "key_request_bytes", b"key_request_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "metadata_bytes", b"metadata_bytes", "open_streams", b"open_streams", "open_streams_per_client", b"open_streams_per_client", "orders", b"orders", "page_items", b"page_items", "patched_bytes", b"patched_bytes", "pending_calls", b"pending_calls", "query_request_bytes", b"query_request_bytes", "query_time_ms", b"query_time_ms", "read_bytes", b"read_bytes", "record_bytes", b"record_bytes", "record_request_bytes", b"record_request_bytes", "request_time_ms", b"request_time_ms", "slots_request_bytes", b"slots_request_bytes", "sort_bytes", b"sort_bytes", "sort_key_bytes", b"sort_key_bytes", "stream_bytes", b"stream_bytes", "tree_value_depth", b"tree_value_depth", "unread_bytes", b"unread_bytes", "value_depth", b"value_depth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

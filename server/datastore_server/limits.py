@@ -9,32 +9,44 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, NamedTuple
 
+from datastore.engine.placement import SLOTS
 from datastore.model.config import did_you_mean
 from datastore.model.errors import ConfigError, InvalidError
 from datastore.model.limits import (
     ENTRY_BYTES,
+    FIELD_PATH_BYTES,
     FIELDS,
+    FILTER_DEPTH,
     FILTERS,
     GROUPS,
     KEY_BYTES,
+    LONG_SORT_KEY_BYTES,
     MESSAGE_BYTES,
     MESSAGE_PARTS,
     ORDERS,
+    PATCHED_BYTES,
     QUERY_REQUEST_BYTES,
     SORT_BYTES,
+    TREE_VALUE_DEPTH,
     VALUE_DEPTH,
 )
 from datastore.model.options import COUNT, SIZE, OptionType, option
 
 __all__ = [
+    "CALLS_PER_CONNECTION",
     "KEY_REQUEST",
     "KEY_REQUEST_BYTES",
     "PAGE_ITEMS",
+    "PENDING_CALLS",
     "QUERY_REQUEST",
+    "RECORD_BYTES",
+    "RECORD_REQUEST_BYTES",
     "RESERVED_BYTES",
+    "SLOTS_REQUEST_BYTES",
     "Limits",
     "RequestLimit",
     "limits_of",
+    "unit_of",
 ]
 
 _KIB, _MIB, _GIB, _TIB = 1024, 1024**2, 1024**3, 1024**4
@@ -49,6 +61,17 @@ ITEM_BYTES = 2 * _KIB
 KEY_REQUEST_BYTES = 4 * _KIB
 #: The largest metadata of a call, in bytes: gRPC's default.
 METADATA_BYTES = 8 * _KIB
+#: The largest record that a proxy may store at a node, in bytes: two placements, with room to spare.
+RECORD_BYTES = 1024 * _KIB
+#: The largest request with a placement or a record, in bytes.
+RECORD_REQUEST_BYTES = RECORD_BYTES + KEY_REQUEST_BYTES
+#: The largest request with slots, in bytes: all of them, at up to four bytes each, with room to spare.
+SLOTS_REQUEST_BYTES = 8 * SLOTS
+#: The room for calls on one connection besides the queries that may be open on it.
+CALLS_PER_CONNECTION = 1000
+#: Above this number gRPC refuses some pending calls, with a bare CANCELLED. It is higher than the number of calls that
+#: can arrive, and `admission` decides instead.
+PENDING_CALLS = 10_000
 #: The default number of entries in a page.
 PAGE_ITEMS = 100
 
@@ -71,9 +94,9 @@ def _limit(default: int, most: int, description: str, beyond: str, kind: OptionT
     return field(default=default, metadata=option(description, kind) | {"most": most, "beyond": beyond})
 
 
-def _fixed(value: int, description: str, why: str, kind: OptionType = COUNT) -> Any:
+def _fixed(value: int, description: str, beyond: str, why: str, kind: OptionType = COUNT) -> Any:
     """A limit that no configuration changes, and why not."""
-    return field(default=value, init=False, metadata=option(description, kind) | {"why": why})
+    return field(default=value, init=False, metadata=option(description, kind) | {"beyond": beyond, "why": why})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,22 +201,99 @@ class Limits:
         5000, _HOUR_MS, "how long active calls may take to finish when the server stops", "UNAVAILABLE"
     )
     message_bytes: int = _fixed(
-        MESSAGE_BYTES, "a message in either direction", "gRPC clients accept no more by default", SIZE
+        MESSAGE_BYTES, "a message in either direction", "LIMIT_EXCEEDED", "gRPC clients accept no more by default", SIZE
     )
-    message_parts: int = _fixed(
-        MESSAGE_PARTS, "parts of a message, or of a value in it", "the values of one server must be valid on another"
+    query_request_bytes: int = _fixed(
+        QUERY_REQUEST_BYTES,
+        "a request of Query, ListEntries, Aggregate, Watch, DeleteMatching or PatchMatching",
+        "LIMIT_EXCEEDED; RESOURCE_EXHAUSTED from gRPC itself",
+        "its filters, its position and its last entry may each fill a message",
+        SIZE,
+    )
+    key_request_bytes: int = _fixed(
+        KEY_REQUEST_BYTES,
+        "a request that names one key or none, e.g. of Get, DescribeStore or a health check",
+        "LIMIT_EXCEEDED",
+        "it holds the longest key; parsing it takes at most 2 ms",
+        SIZE,
+    )
+    record_bytes: int = _fixed(
+        RECORD_BYTES, "the record of a proxy that a node keeps", "LIMIT_EXCEEDED", "it holds two placements", SIZE
+    )
+    record_request_bytes: int = _fixed(
+        RECORD_REQUEST_BYTES,
+        "a request of PlaceNode, PrepareMove or PutRecord",
+        "LIMIT_EXCEEDED",
+        "it holds the largest record",
+        SIZE,
+    )
+    slots_request_bytes: int = _fixed(
+        SLOTS_REQUEST_BYTES,
+        "a request of ReadSlots or ClearSlots",
+        "LIMIT_EXCEEDED",
+        "it holds the numbers of all slots",
+        SIZE,
     )
     metadata_bytes: int = _fixed(
         METADATA_BYTES,
-        "metadata of a call: names, values, and 32 bytes each",
+        "metadata of a call: names, values, and 32 bytes for each",
+        "RESOURCE_EXHAUSTED, from gRPC itself",
         "gRPC clients accept no more by default",
         SIZE,
     )
+    message_parts: int = _fixed(
+        MESSAGE_PARTS,
+        "parts of a message, or of a value in it",
+        "LIMIT_EXCEEDED",
+        "the values of one server must be valid on another",
+    )
     value_depth: int = _fixed(
-        VALUE_DEPTH, "nested lists and maps in a value", "it is part of the definition of a value"
+        VALUE_DEPTH, "nested lists and maps in a value", "INVALID_VALUE", "it is part of the definition of a value"
+    )
+    filter_depth: int = _fixed(
+        FILTER_DEPTH, "nested `and`, `or` and `not` in a filter", "LIMIT_EXCEEDED", "protobuf parses no deeper messages"
+    )
+    tree_value_depth: int = _fixed(
+        TREE_VALUE_DEPTH,
+        "nested lists and maps in a value within such a filter",
+        "LIMIT_EXCEEDED",
+        "protobuf parses no deeper messages",
+    )
+    field_path_bytes: int = _fixed(
+        FIELD_PATH_BYTES, "the path of a field, in UTF-8", "INVALID_QUERY", "a longer one is a mistake", SIZE
+    )
+    patched_bytes: int = _fixed(
+        PATCHED_BYTES,
+        "what the patches of a batch rewrite, before and after, until the next one is refused",
+        "OVERLOADED for the item; LIMIT_EXCEEDED if the batch is atomic",
+        "it keeps the server busy for 0.3 s",
+        SIZE,
     )
     sort_bytes: int = _fixed(
-        SORT_BYTES, "what one query with orders holds to sort", "`all_sort_bytes`, if lower, limits it too", SIZE
+        SORT_BYTES,
+        "what one query with orders holds to sort, all in memory",
+        "LIMIT_EXCEEDED",
+        "`all_sort_bytes`, if lower, limits it too",
+        SIZE,
+    )
+    sort_key_bytes: int = _fixed(
+        LONG_SORT_KEY_BYTES,
+        "a sort key that is sent",
+        "the entry's value is sent instead",
+        "entry, sort key and token fit in a message",
+        SIZE,
+    )
+    calls_per_connection: int = _fixed(
+        CALLS_PER_CONNECTION,
+        "calls in progress on one connection, besides `open_streams_per_client`",
+        "more wait in the client's gRPC",
+        "no client gains by more",
+    )
+    pending_calls: int = _fixed(
+        PENDING_CALLS,
+        "calls that gRPC has accepted and the server has not looked at",
+        "CANCELLED, from gRPC itself",
+        "more than arrive before the server decides about each",
     )
 
     def __post_init__(self) -> None:
@@ -209,6 +309,11 @@ class Limits:
     def shown(self) -> dict[str, int | str]:
         """The settable limits as a configuration file writes them."""
         return {name: limit.metadata["option"].dump(getattr(self, name)) for name, limit in self.settable().items()}
+
+
+def unit_of(name: str) -> str:
+    """The unit of a limit, which ends its name."""
+    return {"bytes": "bytes", "ms": "milliseconds"}.get(name.rpartition("_")[2], "count")
 
 
 def limits_of(given: Mapping[str, Any]) -> Limits:

@@ -20,7 +20,7 @@ from datastore_client.aio import RemoteDatastore
 from datastore_server.app import Server, serve
 from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.coordination.records import ProxySystemSpace
-from datastore_server.placement.service import RECORD_BYTES
+from datastore_server.limits import RECORD_BYTES
 from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import build_node, build_proxy
 from tests.support.placements import PlacedServer, keys_of, placement

@@ -15,8 +15,7 @@ from datastore.model.errors import LimitExceededError
 from datastore.model.limits import MESSAGE_BYTES
 from datastore.v1 import maintenance_pb2, placement_pb2, service_pb2
 from datastore.wire.errors import rpc_error_to_error
-from datastore_server.limits import KEY_REQUEST_BYTES, QUERY_REQUEST
-from datastore_server.placement.service import RECORD_REQUEST_BYTES, SLOTS_REQUEST_BYTES
+from datastore_server.limits import KEY_REQUEST_BYTES, QUERY_REQUEST, RECORD_REQUEST_BYTES, SLOTS_REQUEST_BYTES
 from tests.support.serving import Running
 
 DATASTORE = service_pb2.DESCRIPTOR.services_by_name["DatastoreService"]

@@ -21,9 +21,14 @@ from datastore.wire.queries import FIELD_PATH_BYTES
 from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S
 from datastore_client._slots import CALLS_AT_ONCE, SPARE_TIME, STREAMS_AT_ONCE, WAITING_CALLS
 from datastore_client.channel import CHANNEL_OPTIONS
-from datastore_server.limits import KEY_REQUEST_BYTES, PAGE_ITEMS, Limits
-from datastore_server.placement.service import RECORD_REQUEST_BYTES, SLOTS_REQUEST_BYTES
-from datastore_server.transport import OTHER_CALLS
+from datastore_server.limits import (
+    CALLS_PER_CONNECTION,
+    KEY_REQUEST_BYTES,
+    PAGE_ITEMS,
+    RECORD_REQUEST_BYTES,
+    SLOTS_REQUEST_BYTES,
+    Limits,
+)
 from tests.support.vectors import FOLDER, value_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +77,7 @@ def test_the_numbers_of_deadlines_and_retries_are_those_of_the_client():
         f"gives up {options['grpc.http2.ping_timeout_ms'] / 1000:.0f} s later",
     ):
         assert reported in text
-    assert max(STREAMS_AT_ONCE, CALLS_AT_ONCE) <= OTHER_CALLS
+    assert max(STREAMS_AT_ONCE, CALLS_AT_ONCE) <= CALLS_PER_CONNECTION
 
 
 def test_the_facts_of_errors_are_those_of_the_code():
@@ -144,7 +149,7 @@ def test_the_limits_are_those_of_the_code():
     assert re.search(rf"^\| `filters`, `orders`, `fields`: [^|]* \| {counts} \|", text, re.MULTILINE)
     depths = f"| {limits.FILTER_DEPTH}, {limits.TREE_VALUE_DEPTH} |"
     assert re.search(rf"^\| `filter_depth`, `tree_value_depth`[^|]*{re.escape(depths)}", text, re.MULTILINE)
-    assert f"| path of a field, UTF-8 | {FIELD_PATH_BYTES:,} |" in text
+    assert f"| `field_path_bytes`: path of a field, UTF-8 | {FIELD_PATH_BYTES:,} |" in text
     assert f"default {PAGE_ITEMS}, at most {server.page_items:,}" in section("Pages")
     assert all(f"`{field.name}`" in text for field in service_pb2.Limits.DESCRIPTOR.fields)
 

@@ -24,24 +24,25 @@ from datastore_server.call import Call, Handler, ServedMethod
 from datastore_server.calls import CallLog
 from datastore_server.framing import entry_frames
 from datastore_server.interceptors import guard
-from datastore_server.limits import KEY_REQUEST, KEY_REQUEST_BYTES, Limits, RequestLimit
+from datastore_server.limits import (
+    KEY_REQUEST,
+    RECORD_BYTES,
+    RECORD_REQUEST_BYTES,
+    SLOTS_REQUEST_BYTES,
+    Limits,
+    RequestLimit,
+)
 from datastore_server.placement import slots
 from datastore_server.placement.node import PlacedNode
 from datastore_server.requests import checked_entry
 from datastore_server.rpc import Completion, checked, handlers_of, parse_request
 
-__all__ = ["PLACEMENT_SERVICE", "RECORD_BYTES", "PlacementService"]
+__all__ = ["PLACEMENT_SERVICE", "PlacementService"]
 
 _DESCRIPTOR = placement_pb2.DESCRIPTOR.services_by_name["PlacementService"]
 PLACEMENT_SERVICE: str = _DESCRIPTOR.full_name
 
 
-#: The largest record that a proxy may store at a node, in bytes: two placements, with room to spare.
-RECORD_BYTES = 1024 * 1024
-#: The largest request with a placement or a record, in bytes.
-RECORD_REQUEST_BYTES = RECORD_BYTES + KEY_REQUEST_BYTES
-#: The largest request with slots, in bytes: all of them, at up to four bytes each, with room to spare.
-SLOTS_REQUEST_BYTES = 8 * SLOTS
 _RECORD_REQUESTS = frozenset({"PlaceNode", "PrepareMove", "PutRecord"})
 _SLOTS_REQUESTS = frozenset({"ReadSlots", "ClearSlots"})
 #: A move carries whatever a node may hold, so it is not bound by the limits that an operator has set since.

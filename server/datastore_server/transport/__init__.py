@@ -26,11 +26,6 @@ TRANSPORTS: tuple[TransportName, ...] = ("auto", "queue", "aio")
 #: The first and the last version of grpcio with which `auto` uses the completion queue.
 QUEUE_VERSIONS = ((1, 85), (1, 85))
 
-#: The room for calls on one connection besides the queries that may be open on it. Further ones wait in the client.
-OTHER_CALLS = 1000
-#: Pending calls. Above the first limit gRPC refuses some, above the second all, with a bare CANCELLED. So both are
-#: higher than the number of calls that can arrive, and `admission` decides instead.
-MAX_PENDING_CALLS = (10_000, 20_000)
 #: How often clients may ping, with or without calls; see the client's keepalive.
 MIN_PING_INTERVAL_MS = 10_000
 #: Connections are renewed, so that clients find new servers. Streams resume by their tokens.
@@ -90,15 +85,15 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", QUERY_REQUEST.maximum),
         ("grpc.max_send_message_length", limits.message_bytes),
         ("grpc.max_allowed_incoming_connections", limits.connections),
-        ("grpc.max_concurrent_streams", OTHER_CALLS + limits.open_streams_per_client),
+        ("grpc.max_concurrent_streams", limits.calls_per_connection + limits.open_streams_per_client),
         # Between the two gRPC refuses at random, so they are the same.
         ("grpc.max_metadata_size", limits.metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
         # On by default: ended calls count until they are freed, and a client within the limit above is refused with a
         # bare UNAVAILABLE.
         ("grpc.http.overload_protection", 0),
-        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS[0]),
-        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS[1]),
+        ("grpc.server.max_pending_requests", limits.pending_calls),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * limits.pending_calls),
         ("grpc.server_handshake_timeout_ms", limits.handshake_time_ms),
         ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 # How many processes run the tests: one more than there are processors, as many tests wait for servers; 0 runs them in
 # this process, for a debugger.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# For how long `make soak` looks for bad input to each parser, in seconds.
+FUZZ_SECONDS ?= 3600
 # Which Python makes the environment: make PYTHON=/path/to/python3.11
 PYTHON ?=
 
@@ -67,7 +69,9 @@ bench: $(STAMP)
 
 soak: $(STAMP)
 	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest -n $(JOBS) --timeout=0 -o faulthandler_timeout=0 \
-		$(or $(ARGS),tests/unit tests/conformance tests/differential tests/faults/test_storms.py)
+		$(or $(ARGS),tests/unit tests/conformance tests/differential tests/faults/test_storms.py tests/fuzz)
+	$(if $(ARGS),,$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]')
+	$(if $(ARGS),,$(BIN)/python tools/fuzz.py --seconds $(FUZZ_SECONDS))
 
 # A release of FerretDB knows its version from a file that its Go module lacks; it is written into a copy. The copy also
 # looks documents up by the expression that it indexes; as released, each write reads the whole collection.

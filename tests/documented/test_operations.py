@@ -102,6 +102,7 @@ class Machine:
         assert process.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.long("docs/operations.md, typed by an operator")
 def test_an_operator_who_types_the_page_has_a_cluster(
     tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:

@@ -63,6 +63,7 @@ def test_a_directory_is_read_and_rewritten(release: dict[str, Any], tmp_path: Pa
         assert reopened.contains(Key("/Number:05"))
 
 
+@pytest.mark.long("clusters of earlier releases served by this one")
 @each_release
 def test_a_cluster_is_served_with_its_data(release: dict[str, Any], tmp_path: Path) -> None:
     directory = stored(release, tmp_path / "data")

@@ -100,6 +100,15 @@ def test_commands_have_the_rights_of_their_token(path: Path, tmp_path: Path, mon
         assert run_here("query", "/", "--recursive", "--token-file", str(root)).code == 0
 
 
+@pytest.mark.parametrize("command", [["get", "/a"], ["put", "/a", "1"], ["query", "/"], ["watch", "/"], ["status"]])
+def test_a_token_is_not_sent_unencrypted_to_another_machine(command: list[str], tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("dst_a.secret")
+    done = run_here("--server", "grpc://192.0.2.1:1", "--token-file", str(token), *command)
+    assert (done.code, "without encryption: write grpcs://192.0.2.1:1" in done.err) == (3, True)
+    assert "secret" not in done.err
+
+
 def test_the_placement_is_for_administrators(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     admin, reader = tmp_path / "admin.token", tmp_path / "reader.token"
     admin.write_text(create(path, "admin", "--rights", "admin", "--prefix", "/"))

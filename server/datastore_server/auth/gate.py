@@ -77,7 +77,7 @@ class Gate:
         async def send_on_behalf(message: bytes) -> None:
             if who.meter is not None and (pause_s := who.meter.count(len(message))):
                 await asyncio.sleep(pause_s)
-            self._take(self._file.current())
+            self._look()
             who.check_continues()
             await send(message)
 
@@ -87,7 +87,7 @@ class Gate:
 
     def _known(self, call: Call) -> Caller | None:
         """The caller; None if its token has to be verified first. Raises UnauthenticatedError for nobody."""
-        self._take(self._file.current())
+        self._look()
         token = _token_of(call)
         if token is None:
             return self._identified(call)
@@ -139,12 +139,13 @@ class Gate:
 
     # The file
 
-    def _take(self, access: Access) -> None:
+    def _look(self) -> None:
         """Take what the file says now: callers that it does not name any more, or with other rights, end."""
-        if access is self._access:
+        if self._file.current() is self._access:
             return
         with self._lock:
-            self._access = access
+            # Another thread may have taken something later meanwhile.
+            self._access = self._file.current()
             callers = ((key, self._renewed(who)) for key, who in self._callers.items())
             self._callers = {key: who for key, who in callers if who is not None}
 

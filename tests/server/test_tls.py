@@ -28,7 +28,7 @@ from datastore_server.service import DatastoreService
 from datastore_server.store_urls import parse_store_url
 from datastore_server.tls_config import TlsConfig
 from datastore_server.topology import build_node, build_proxy
-from datastore_server.transport import new_transport
+from datastore_server.transport import certificates, new_transport
 from tests.support.certificates import HOSTS, Files, write_files, write_pair
 from tests.support.colours import connected
 from tests.support.waiting import PATIENCE_S
@@ -365,3 +365,18 @@ async def test_a_certificate_that_ends_soon_is_a_warning(
         assert warning.startswith("the certificate of 'server' expires on 20")
         while warning not in caplog.text:
             await asyncio.sleep(0.01)
+
+
+def test_handshakes_that_have_asked_for_certificates_begin_before_these_are_exchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_files(tmp_path)
+    waits: list[float] = []
+    monkeypatch.setattr(certificates.time, "sleep", waits.append)
+    monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", lambda _, fetch, **__: fetch)
+    fetch: Any = certificates.server_credentials(files.server())
+    assert (fetch(), waits) == (None, [])
+    write_pair(new_authority("new").server("server", HOSTS), files.cert, files.key)
+    assert isinstance(fetch(), grpc.ServerCertificateConfiguration)
+    assert waits == [certificates.EXCHANGE_S]
+    assert (fetch(), waits) == (None, [certificates.EXCHANGE_S])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import grpc
@@ -9,6 +10,11 @@ import grpc
 from datastore_client.tls import Pem, TlsFiles
 
 __all__ = ["names_of", "server_credentials"]
+
+#: How long an exchange of certificates is put off, in seconds. gRPC asks for them under a lock, but begins handshakes
+#: with them outside of it, and frees the former ones at once: a handshake that was about to begin in another thread
+#: would end the process (grpc/grpc#36693). Waiting under the lock lets it begin.
+EXCHANGE_S = 0.1
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
@@ -21,6 +27,7 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
         pem = files.reload()
         if pem is given:
             return None
+        time.sleep(EXCHANGE_S)
         given = pem
         return _configuration(pem)
 

@@ -245,6 +245,8 @@ async def test_an_interrupted_restore_is_not_served_and_continues(tmp_path: Path
             await running.stop("b")
             await running.start("b")
         other = tmp_path / "others"
+        with pytest.raises(PlacementError, match="it has only a part of its entries"):
+            await back_up(b, other)
         await back_up(a, other)
         with pytest.raises(PlacementError, match="being restored from another backup"):
             await restore_into(b, other)
@@ -554,3 +556,25 @@ def killed(*words: str, when: Any) -> None:
             assert process.poll() is None
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
+
+
+def test_a_backup_over_tls_is_for_those_who_may_administer_the_server(tmp_path: Path) -> None:
+    tokens, tls = tmp_path / "tokens.toml", tmp_path / "tls"
+    assert run_here("tls", "init", str(tls)).code == 0
+    files = ["--tls-cert", str(tls / "server.pem"), "--tls-key", str(tls / "server-key.pem")]
+    for name, right in (("operator", "admin"), ("reader", "read")):
+        done = run_here("token", "create", name, "--rights", right, "--prefix", "/", "--tokens", str(tokens))
+        assert done.code == 0, done.err
+        (tmp_path / name).write_text(done.out)
+    node = processes.ServerProcess(
+        "serve", f"lmdb://{tmp_path / 'a'}", *files, "--tokens", str(tokens), log=tmp_path / "log"
+    )
+    try:
+        node.start()
+        words = ["backup", node.url, str(tmp_path / "backups"), "--ca", str(tls / "ca.pem")]
+        assert "UNAUTHENTICATED" in run_here(*words).err
+        assert "PERMISSION_DENIED" in run_here(*words, "--token-file", str(tmp_path / "reader")).err
+        done = run_here(*words, "--token-file", str(tmp_path / "operator"))
+        assert done.code == 0, done.err
+    finally:
+        node.stop()

@@ -11,7 +11,13 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from datastore.engine.placement import NodePlacement
-from datastore.model.errors import CorruptDataError, PlacementError, TruncatedStreamError, UnavailableError
+from datastore.model.errors import (
+    CorruptDataError,
+    DatastoreError,
+    PlacementError,
+    TruncatedStreamError,
+    UnavailableError,
+)
 from datastore.v1 import maintenance_pb2
 from datastore_server.backups.catalog import Backup, Catalog, NodeBackup
 from datastore_server.backups.merging import check_node
@@ -123,9 +129,10 @@ class _NodeTaking:
                 return parts, parts[-1].summary
             try:
                 return await self._read(parts)
-            except (UnavailableError, TruncatedStreamError) as error:
+            except DatastoreError as error:
+                error.shard = error.shard or self._shard or None
                 attempts += 1
-                if attempts == ATTEMPTS:
+                if attempts == ATTEMPTS or not isinstance(error, UnavailableError | TruncatedStreamError):
                     raise
                 self._taking.say(f"{self._name}: {error}. Continuing in {PAUSE_S:g} s.")
                 await asyncio.sleep(PAUSE_S)

@@ -6,7 +6,6 @@ but no messages or calls.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
@@ -19,6 +18,7 @@ from datastore.model.operations import Put
 from datastore.wire import WireValue
 from datastore_server.framing import value_data
 from datastore_server.maintenance.columns import SUM_MASK, content_checksum, whole_stamps
+from datastore_server.maintenance.progress import RESTORE_RECORD, pack, unpack
 from datastore_server.placement import slots
 from datastore_server.placement.node import PlacedNode
 
@@ -26,8 +26,6 @@ __all__ = ["RESTORING_RETRY_S", "Restores"]
 
 #: Retry delay in seconds for calls refused because the node is being restored.
 RESTORING_RETRY_S = 5.0
-#: The record of a restore: which backup, and the last key that is restored; None once all of it is.
-_RECORD = "restore"
 
 
 class Restores:
@@ -49,9 +47,9 @@ class Restores:
 
     async def load(self) -> None:
         """Go on refusing calls if a restore was not finished."""
-        kept = await self._node.system.read(_RECORD)
+        kept = await self._node.system.read(RESTORE_RECORD)
         if kept:
-            self._backup, self._restored_key = json.loads(kept)
+            self._backup, self._restored_key = unpack(kept)
         if self._is_under_way:
             self._node.datastore.refusal = _refusal(self._backup)
 
@@ -155,7 +153,7 @@ class Restores:
             await self._changed()
 
     async def _keep(self, backup: str, restored_key: str | None) -> None:
-        await self._node.system.write(_RECORD, json.dumps([backup, restored_key]).encode())
+        await self._node.system.write(RESTORE_RECORD, pack(backup, restored_key))
         self._backup, self._restored_key = backup, restored_key
 
 

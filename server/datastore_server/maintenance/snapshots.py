@@ -10,10 +10,11 @@ from datastore import wire
 from datastore.engine.placement import NodePlacement
 from datastore.lmdb.records import stamps_of, unpack_all
 from datastore.lmdb.snapshot import Snapshot
-from datastore.model.errors import CorruptDataError
+from datastore.model.errors import CorruptDataError, PlacementError
 from datastore.model.key import Key
 from datastore.v1 import maintenance_pb2
 from datastore_server.maintenance.columns import SUM_MASK, encode_columns, listing_checksum, whole_stamps
+from datastore_server.maintenance.progress import RESTORE_RECORD, backup_under_way
 from datastore_server.placement import record
 from datastore_server.placement.owned import Ownership
 
@@ -29,9 +30,13 @@ def placement_in(snapshot: Snapshot) -> NodePlacement:
 def snapshot_messages(snapshot: Snapshot, request: maintenance_pb2.ReadSnapshotRequest) -> Iterator[bytes]:
     """The messages of the entries that the node owns: a header, entries in key order, and a summary.
 
-    Raises CorruptDataError for a record that is damaged: a backup must not miss an entry.
+    A backup must not miss an entry: raises CorruptDataError for a record that is damaged, and PlacementError if the node
+    is being restored.
     """
     placement = placement_in(snapshot)
+    backup = backup_under_way(snapshot.read_system(RESTORE_RECORD))
+    if backup:
+        raise PlacementError(f"this node is being restored from the backup {backup}: it has only a part of its entries")
     since = _since(request, placement, snapshot.version)
     header = maintenance_pb2.SnapshotHeader(
         placement=wire.encode_node_placement(placement),

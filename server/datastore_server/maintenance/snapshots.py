@@ -30,8 +30,8 @@ def placement_in(snapshot: Snapshot) -> NodePlacement:
 def snapshot_messages(snapshot: Snapshot, request: maintenance_pb2.ReadSnapshotRequest) -> Iterator[bytes]:
     """The messages of the entries that the node owns: a header, entries in key order, and a summary.
 
-    A backup must not miss an entry: raises CorruptDataError for a record that is damaged, and PlacementError if the node
-    is being restored.
+    A backup must not miss an entry: raises CorruptDataError for a record that is damaged, and PlacementError if the
+    node is being restored.
     """
     placement = placement_in(snapshot)
     backup = backup_under_way(snapshot.read_system(RESTORE_RECORD))

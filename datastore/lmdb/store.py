@@ -344,6 +344,10 @@ class LMDBDatastore(Datastore):
             found = self._read_record(self._meta, NODE_ID) or b""
         return found.decode()
 
+    def take_node_id(self, node_id: str) -> None:
+        """Make this directory that of a node that is gone, of which it is a copy. Returns once that is on disk."""
+        self._writer.submit(Job((), record=(NODE_ID, node_id.encode()))).result()
+
     def read_system(self, name: str) -> bytes | None:
         """The system record of a name, or None."""
         system = self._writer.system

@@ -348,6 +348,35 @@ async def test_one_shard_alone_is_restored_after_its_node_was_lost(tmp_path: Pat
         assert await stored(*running.urls.values()) == before
 
 
+async def test_a_lost_node_is_restored_as_a_directory_and_is_the_same_node(tmp_path: Path) -> None:
+    config, directory = tmp_path / SOURCE, tmp_path / "backups"
+    async with nodes(tmp_path, *"abc") as running:
+        async with proxy(running.config(*"abc")) as store:
+            await fill(store, ENTRIES)
+            await store.put(Key("/expires"), 1, expires_in_s=3600)
+        config.write_text(dump_config(running.config(*"abc")))
+        before = await stored(*running.urls.values())
+        backup = await back_up(str(config), directory)
+        await running.stop("b")
+        new = f"lmdb://{tmp_path / 'new'}"
+        code, text = await command("restore", str(directory), new)
+        assert code == 3 and "say which with --only SHARD, one of a, b, c" in text
+        (tmp_path / "new.restoring").mkdir()
+        code, text = await command("restore", str(directory), new, "--only", "b")
+        assert code == 0, text
+        code, text = await command("restore", str(directory), new, "--only", "b")
+        assert code == 3 and "is not empty" in text
+        assert not (tmp_path / "new.restoring").exists()
+        await running.start("b", directory="new")
+        async with proxy(running.config(*"abc")) as store:
+            await store.put(Key("/Kind3:00003"), "after")
+            written = await store.entry(Key("/Kind3:00003"))
+            assert written is not None and written.version > backup.version
+        after = await stored(*running.urls.values())
+        assert {**after, "/Kind3:00003": None} == {**before, "/Kind3:00003": None}
+        assert (await verify(running.urls["b"], lambda _: None)).findings == []
+
+
 async def test_a_node_in_memory_gives_restored_entries_new_versions_and_says_so(tmp_path: Path) -> None:
     directory = tmp_path / "backups"
     async with filled(tmp_path) as running, nodes(None, "m") as others:

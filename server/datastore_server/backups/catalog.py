@@ -18,7 +18,7 @@ from datastore.lmdb.directory import DirectoryLock
 from datastore.model.errors import ConfigError, CorruptDataError, InvalidError
 from datastore_server.backups.parts import Part
 
-__all__ = ["MANIFEST", "Backup", "Catalog", "NodeBackup"]
+__all__ = ["MANIFEST", "Backup", "Catalog", "NodeBackup", "sync_directory"]
 
 MANIFEST = "manifest.json"
 #: The format of the manifest and of the parts.
@@ -152,7 +152,7 @@ class Catalog:
 
     def add(self, backup: Backup) -> None:
         """Make a backup complete: all of its files are on disk."""
-        _sync(self.directory)
+        sync_directory(self.directory)
         backups = (*self.backups, backup)
         path = self.directory / f"{MANIFEST}.new"
         with path.open("wb") as file:
@@ -160,11 +160,12 @@ class Catalog:
             file.flush()
             os.fsync(file.fileno())
         path.replace(self.directory / MANIFEST)
-        _sync(self.directory)
+        sync_directory(self.directory)
         self.backups = backups
 
 
-def _sync(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make changes of the names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

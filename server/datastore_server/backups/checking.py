@@ -7,7 +7,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datastore.lmdb import LMDBConfig
 from datastore.lmdb.directory import DATA_FILE
 from datastore.lmdb.snapshot import Snapshot
 from datastore.model.errors import ConfigError, CorruptDataError
@@ -15,12 +14,10 @@ from datastore.v1 import maintenance_pb2
 from datastore_client.tls import Credentials
 from datastore_server.backups.catalog import MANIFEST, Catalog
 from datastore_server.backups.merging import check_node
-from datastore_server.backups.sources import is_node_url
+from datastore_server.backups.sources import is_node_url, lmdb_directory
 from datastore_server.config import load_config
 from datastore_server.coordination.maintenance import MaintenanceClient
 from datastore_server.maintenance.checks import check_messages
-from datastore_server.maintenance.engines import no_snapshots
-from datastore_server.store_urls import parse_store_url
 
 __all__ = ["Verdict", "verify"]
 
@@ -63,11 +60,9 @@ async def verify(target: str, advance: Callable[[int], None], credentials: Crede
 
 def _directory(target: str) -> Path | None:
     """The data directory that is meant; None for anything else."""
-    if ":" in target and not Path(target).exists():
-        tree = parse_store_url(target).tree
-        if not isinstance(tree, LMDBConfig):
-            raise ConfigError(no_snapshots(tree.kind, is_proxy=False))
-        return Path(tree.directory)
+    directory = lmdb_directory(target)
+    if directory is not None:
+        return directory
     if (Path(target) / DATA_FILE).exists():
         return Path(target)
     if Path(target).is_dir() and not (Path(target) / MANIFEST).exists():

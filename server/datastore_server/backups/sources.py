@@ -21,7 +21,7 @@ from datastore_server.maintenance.engines import no_snapshots
 from datastore_server.maintenance.snapshots import placement_in, snapshot_messages
 from datastore_server.store_urls import parse_store_url
 
-__all__ = ["DirectorySource", "NodeSource", "Source", "is_node_url", "require_settled", "sources_of"]
+__all__ = ["DirectorySource", "NodeSource", "Source", "is_node_url", "lmdb_directory", "require_settled", "sources_of"]
 
 
 class Source(Protocol):
@@ -74,6 +74,19 @@ def is_node_url(name: str) -> bool:
     return name.startswith(("grpc:", "grpcs:"))
 
 
+def lmdb_directory(name: str) -> Path | None:
+    """The directory of a URL `lmdb:///DIRECTORY`; None for the path of a file.
+
+    Raises ConfigError for the URL of another store, with what to do instead.
+    """
+    if is_node_url(name) or ":" not in name:
+        return None
+    tree = parse_store_url(name).tree
+    if not isinstance(tree, LMDBConfig):
+        raise ConfigError(no_snapshots(tree.kind, is_proxy=False))
+    return Path(tree.directory)
+
+
 def sources_of(name: str, credentials: Credentials | None = None) -> AbstractAsyncContextManager[list[Source]]:
     """What is backed up by this name, the URL of a node or of a directory, or the path of a cluster's configuration.
 
@@ -82,12 +95,10 @@ def sources_of(name: str, credentials: Credentials | None = None) -> AbstractAsy
     """
     if is_node_url(name):
         return _node_source(name, credentials)
-    if ":" not in name:
+    directory = lmdb_directory(name)
+    if directory is None:
         return _cluster_sources(load_config(Path(name)), name)
-    tree = parse_store_url(name).tree
-    if not isinstance(tree, LMDBConfig):
-        raise ConfigError(no_snapshots(tree.kind, is_proxy=False))
-    return _directory_source(Path(tree.directory))
+    return _directory_source(directory)
 
 
 @asynccontextmanager

@@ -8,14 +8,16 @@ import click
 
 from datastore.model.errors import ConfigError, DatastoreError, InvalidError, PlacementError, UnsupportedError
 from datastore_server.backups.catalog import Backup, Catalog
+from datastore_server.backups.directories import restore_directory
 from datastore_server.backups.merging import check_node, rows_of_all
 from datastore_server.backups.rates import Rate
 from datastore_server.backups.restoring import Restored, Restoring, restore
+from datastore_server.backups.sources import lmdb_directory
 from datastore_server.backups.targets import targets_of
 from datastore_server.cli.output import Terminated, print_json, say
 from datastore_server.cli.progress import progress
 from datastore_server.cli.settings import Settings, credential_options, json_option
-from datastore_server.cli.transfer.interruption import run_terminable
+from datastore_server.cli.transfer.interruption import run_terminable, terminable
 from datastore_server.cli.transfer.throttle import rate_option
 from datastore_server.counting import counted
 
@@ -26,7 +28,9 @@ __all__ = ["restore_command"]
 @click.argument("directory", metavar="DIRECTORY", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("target", metavar="TARGET")
 @click.option("--number", type=int, metavar="N", help="Restore this backup.  [default: the latest]")
-@click.option("--only", metavar="SHARD", help="Restore only what this shard of CONFIG.toml owns.")
+@click.option(
+    "--only", metavar="SHARD", help="Restore only this shard: what it owns in CONFIG.toml, or its node as a directory."
+)
 @click.option("--abort", is_flag=True, help="Delete what an interrupted restore has restored, and serve.")
 @rate_option
 @credential_options()
@@ -42,7 +46,13 @@ def restore_command(
     abort: bool,
     rate: int | None,
 ) -> None:
-    """Restore a backup in DIRECTORY into the empty node or cluster TARGET: grpc://HOST:PORT or CONFIG.toml.
+    """Restore a backup in DIRECTORY into TARGET, which is empty.
+
+    \b
+    TARGET is one of
+      grpc://HOST:PORT    a running node
+      CONFIG.toml         the nodes of a cluster, all running
+      lmdb:///DIRECTORY   a new directory, of the same node as before: with its identity and its placement
 
     The cluster may have other shards than the one that was backed up: each entry goes to the node that owns it now.
     From the beginning to the end the nodes refuse all calls. In the end each node compares what it has with what was
@@ -64,12 +74,24 @@ def restore_command(
     for node in backup.nodes:
         check_node(catalog, node)
     try:
-        restored = run_terminable(_restored(settings, catalog, backup, target, only, Rate(rate)))
+        if (path := lmdb_directory(target)) is not None:
+            restored = _restored_directory(catalog, backup, path, only)
+        else:
+            restored = run_terminable(_restored(settings, catalog, backup, target, only, Rate(rate)))
     except (KeyboardInterrupt, Terminated, DatastoreError) as error:
         if not isinstance(error, InvalidError | ConfigError | UnsupportedError | PlacementError):
             say("The restore is not finished. Run the same command again: it continues; or with --abort, to cancel it.")
         raise
     _report(settings, backup, restored)
+
+
+def _restored_directory(catalog: Catalog, backup: Backup, directory: Path, only: str | None) -> Restored:
+    node = backup.node(only or "") if only or len(backup.nodes) > 1 else backup.nodes[0]
+    if node is None:
+        shards = ", ".join(one.shard for one in backup.nodes)
+        raise ConfigError(f"a directory is of one node: say which with --only SHARD, one of {shards}")
+    with terminable(), progress(str(directory), node.entries, unit="entries") as reported:
+        return restore_directory(catalog, node, directory, lambda count: reported.advance(count, reported.rows + count))
 
 
 async def _aborted(settings: Settings, target: str, only: str | None) -> int:

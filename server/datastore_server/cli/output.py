@@ -78,10 +78,10 @@ _MEANINGS = {
     ExitCode.UNAVAILABLE: "a server or shard could not be reached, did not answer in time, or does not serve",
     ExitCode.FAILED: "anything else failed",
     ExitCode.CONDITION: "put, patch, delete: the condition did not hold, nothing was changed; copy, move: some left",
-    ExitCode.HUNG_UP: "import, export, delete, patch, copy, move, placement, backup, restore, verify: ended by SIGHUP",
+    ExitCode.HUNG_UP: "import, export, delete, patch, copy, move, placement, backup and others: ended by SIGHUP",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C, or a confirmation was declined",
     ExitCode.NO_READER: "the reader of the output closed it, e.g. head",
-    ExitCode.TERMINATED: "import, export, delete, patch, copy, move, placement, backup, restore, verify: ended by SIGTERM",
+    ExitCode.TERMINATED: "import, export, delete, patch, copy, move, placement, backup and others: ended by SIGTERM",
 }
 
 #: The exit codes as lines of `--help`.

@@ -70,7 +70,7 @@ def backup_command(settings: Settings, *, source: str, directory: Path, full: bo
 
 async def _taken(settings: Settings, catalog: Catalog, name: str, *, full: bool, rate: Rate) -> tuple[Backup, str]:
     """The backup, and a summary of how it went."""
-    async with sources_of(name, settings.credentials()) as sources:
+    async with sources_of(name, settings.credentials_at(name)) as sources:
         counts = [await source.stored_entries() or 0 for source in sources]
         with progress(name, sum(counts), unit="entries") as reported:
 

@@ -95,14 +95,14 @@ def _restored_directory(catalog: Catalog, backup: Backup, directory: Path, only:
 
 
 async def _aborted(settings: Settings, target: str, only: str | None) -> int:
-    async with targets_of(target, only, settings.credentials()) as targets:
+    async with targets_of(target, only, settings.credentials_at(target)) as targets:
         return sum([await client.abort_restore() for client in targets.clients.values()])
 
 
 async def _restored(
     settings: Settings, catalog: Catalog, backup: Backup, target: str, only: str | None, rate: Rate
 ) -> Restored:
-    async with targets_of(target, only, settings.credentials()) as targets:
+    async with targets_of(target, only, settings.credentials_at(target)) as targets:
         with progress(target, backup.entries, unit="entries") as reported:
 
             def advance(entries: int) -> None:

@@ -60,6 +60,10 @@ class Settings:
         check_use(self.server, **{name: getattr(self, name) for name in sorted(self.given)})
         return Credentials(ca=self.ca, cert=self.cert, key=self.key, token_file=self.token_file, insecure=self.insecure)
 
+    def credentials_at(self, name: str) -> Credentials | None:
+        """The same for the server at a URL that a command was given; None for the name of anything else."""
+        return replace(self, server=name).credentials() if name.startswith(("grpc:", "grpcs:")) else None
+
 
 class _TimeoutType(click.ParamType[float]):
     """A timeout in seconds, with the range of the client's."""

@@ -38,7 +38,7 @@ def verify_command(settings: Settings, target: str) -> int:
       datastore verify /backups/cluster
     """
     with progress(target, unit="entries") as reported:
-        verdict = run_terminable(verify(target, reported.advance, settings.credentials()))
+        verdict = run_terminable(verify(target, reported.advance, settings.credentials_at(target)))
     _report(settings, target, verdict)
     return ExitCode.FAILED if verdict.found else ExitCode.OK
 

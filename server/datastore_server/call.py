@@ -17,7 +17,7 @@ from google.rpc import status_pb2
 from datastore import wire
 from datastore.model.forwarding import Forwarded
 
-__all__ = ["Answer", "Call", "ClientGoneError", "Handler", "Serve", "ServedMethod", "at_once"]
+__all__ = ["FORWARDED_CHARACTERS", "Answer", "Call", "ClientGoneError", "Handler", "Serve", "ServedMethod", "at_once"]
 
 
 class ClientGoneError(Exception):
@@ -26,6 +26,8 @@ class ClientGoneError(Exception):
 
 #: What calls made on behalf of another one carry on: its name, and its trace in the form of the W3C.
 _FORWARDED = frozenset({wire.REQUEST_ID, "traceparent", "tracestate"})
+#: The longest value that is passed on; it takes room that the metadata of the other call needs. W3C's own limit.
+FORWARDED_CHARACTERS = 512
 #: The length of a random request id: 16 hexadecimal digits.
 _REQUEST_ID_BYTES = 8
 
@@ -96,7 +98,8 @@ class Call:
         if self.trace is not None:
             request_id = self._request_id or self._given_request_id()
             return self.trace if request_id is None else ((wire.REQUEST_ID, request_id), *self.trace)
-        return tuple((name, value) for name, value in self.metadata if name in _FORWARDED and isinstance(value, str))
+        found = {name: value for name, value in self.metadata if name in _FORWARDED and isinstance(value, str)}
+        return tuple((name, value) for name, value in found.items() if len(value) <= FORWARDED_CHARACTERS)
 
 
 #: What handles an RPC: takes the request's bytes; returns the response's or, after a stream, None. Raises any error.

@@ -17,7 +17,7 @@ from google.rpc import code_pb2, status_pb2
 
 from datastore import __version__
 from datastore.model.errors import ConfigError
-from datastore_server.call import Answer, Call, Serve, ServedMethod
+from datastore_server.call import FORWARDED_CHARACTERS, Answer, Call, Serve, ServedMethod
 from datastore_server.calls import reason_of
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ class Tracing:
     def _begin(self, path: str, call: Call) -> Span:
         from opentelemetry.trace import SpanKind, set_span_in_context
 
-        carrier = {name: value for name, value in call.metadata if name in _TRACE_HEADERS}
+        given = ((name, value) for name, value in call.metadata if name in _TRACE_HEADERS)
+        carrier = {name: value for name, value in given if len(value) <= FORWARDED_CHARACTERS}
         service, _, method = path[1:].partition("/")
         span = self._tracer.start_span(
             f"{service}/{method}",

@@ -66,7 +66,9 @@ def test_without_a_terminal_tables_follow_one_another() -> None:
         assert process.stdout is not None
         heads = 0
         while heads < 3:
-            heads += bool(re.search(r"calls/s +failed/s +p50 ms +p99 ms", process.stdout.readline()))
+            heads += bool(
+                re.search(r"server +health +entries .*calls/s +failed/s +p50 ms +p99 ms", process.stdout.readline())
+            )
 
 
 def test_a_server_that_goes_away_is_shown_as_unavailable_and_asked_again() -> None:

@@ -17,6 +17,7 @@ from datastore.v1 import service_pb2
 from datastore_client.aio import connect
 from datastore_server import logs
 from datastore_server.app import serve
+from datastore_server.call import FORWARDED_CHARACTERS, Call
 from tests.server.conftest import Start
 from tests.support.clusters import background, proxy
 from tests.support.commands import Commands
@@ -116,3 +117,10 @@ def test_the_command_line_shows_the_id_of_what_is_not_its_user_s_fault(arguments
         done = Commands(server.url)(*arguments)
     assert done.code in (5, 6)
     assert bool(re.search(rf" \(request {RANDOM}\)$", done.err.strip())) == is_shown
+
+
+@pytest.mark.parametrize(("length", "is_passed_on"), [(FORWARDED_CHARACTERS, True), (FORWARDED_CHARACTERS + 1, False)])
+def test_only_so_much_of_the_caller_s_metadata_is_passed_on(length: int, is_passed_on: bool) -> None:
+    state = ("tracestate", "x" * length)
+    call = Call(metadata=(("user-agent", "u"), ("tracestate", "earlier"), state, ("x-request-id", "r-1")))
+    assert set(call.forwarded()) == {("x-request-id", "r-1")} | ({state} if is_passed_on else set())

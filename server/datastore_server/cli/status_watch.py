@@ -17,9 +17,9 @@ from datastore_server.cli.status import Asked, Clients, ask, cell, json_of, line
 
 __all__ = ["watch_status"]
 
-#: The columns of the live table, and the keys of their values.
+#: The columns of the live table, and the keys of their values. Those without values are left out.
 _COLUMNS = {
-    **{name: name for name in ("role", "name", "address", "health", "slots", "entries", "bytes")},
+    **{name: name for name in ("server", "health", "slots", "entries", "bytes")},
     "calls/s": "calls_per_s",
     "failed/s": "failed_per_s",
     "p50 ms": "p50_ms",
@@ -86,19 +86,22 @@ def _printer(stack: ExitStack) -> Callable[[Asked, list[dict[str, Any]]], None]:
 
     def replace(asked: Asked, rows: list[dict[str, Any]]) -> None:
         lines = "\n".join(lines_of(rows))
-        live.update(Group(Text(_title(asked)), table_of([*_COLUMNS], _cells(rows)), Text(lines)), refresh=True)
+        live.update(Group(Text(_title(asked)), table_of(*_table(rows)), Text(lines)), refresh=True)
 
     return replace
 
 
 def _print_table(asked: Asked, rows: list[dict[str, Any]]) -> None:
     print(_title(asked))  # noqa: T201 - followed by what rich prints
-    print_table([*_COLUMNS], _cells(rows))
+    print_table(*_table(rows))
     print("\n".join([*lines_of(rows), ""]), flush=True)  # noqa: T201
 
 
-def _cells(rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    return [[_cell(key, row[key]) for key in _COLUMNS.values()] for row in rows]
+def _table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """The columns and the rows of a table. It is narrow: the addresses are in `status`."""
+    named = [{"server": row["name"] or row["address"], **row} for row in rows]
+    columns = {title: key for title, key in _COLUMNS.items() if any(row[key] is not None for row in named)}
+    return [*columns], [[_cell(key, row[key]) for key in columns.values()] for row in named]
 
 
 def _cell(key: str, value: Any) -> Any:

@@ -26,7 +26,8 @@ from tests.support.waiting import PATIENCE_S
 PAGE = ROOT / "docs/operations.md"
 #: What changes the machine itself. Units and user are tested in tests/deploy, the installation by `make release`.
 INSTALLATION = re.compile(
-    r"sudo (python3 -m venv|/opt/|ln |cp |systemd-sysusers|systemctl daemon-reload|chown |install -D )|export PATH="
+    r"sudo (python3 -m venv|/opt/datastore-0.4.0/|ln |cp |systemd-sysusers|systemctl daemon-reload|chown |install -D )"
+    "|export PATH="
 )
 
 

@@ -284,7 +284,7 @@ async def test_a_stream_is_slowed_down_and_complete(guarded: Guarded, monkeypatc
     count = Meter.count
 
     def counted(meter: Meter, used_bytes: int) -> float:
-        paused.append(count(meter, used_bytes * 10))
+        paused.append(count(meter, used_bytes * 4))
         return paused[-1]
 
     monkeypatch.setattr(Meter, "count", counted)

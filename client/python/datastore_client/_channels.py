@@ -54,10 +54,11 @@ class Channels:
 
     def close_unused(self) -> None:
         """Close the channels that have been replaced and have no calls."""
-        # Almost always there are none.
-        for line in [line for line in self._replaced if not line.calls] if self._replaced else ():
-            self._replaced.discard(line)
-            line.channel.close()
+        # A copy: other threads may replace channels and close them meanwhile.
+        for line in list(self._replaced):
+            if not line.calls:
+                self._replaced.discard(line)
+                line.channel.close()
 
 
 class _Line:

@@ -43,6 +43,7 @@ __all__ = [
     "RECORD_REQUEST_BYTES",
     "RESERVED_BYTES",
     "SLOTS_REQUEST_BYTES",
+    "SNAPSHOTS",
     "Limits",
     "RequestLimit",
     "limits_of",
@@ -72,6 +73,8 @@ CALLS_PER_CONNECTION = 1000
 #: Above this number gRPC refuses some pending calls, with a bare CANCELLED. It is higher than the number of calls that
 #: can arrive, and `admission` decides instead.
 PENDING_CALLS = 10_000
+#: How many snapshots of a node are read at once, by `datastore backup` and `verify`.
+SNAPSHOTS = 2
 #: The default number of entries in a page.
 PAGE_ITEMS = 100
 
@@ -294,6 +297,12 @@ class Limits:
         "calls that gRPC has accepted and the server has not looked at",
         "CANCELLED, from gRPC itself",
         "more than arrive before the server decides about each",
+    )
+    snapshots: int = _fixed(
+        SNAPSHOTS,
+        "snapshots of a node that are read at once",
+        "OVERLOADED",
+        "each takes a process, and keeps the pages that it sees from being reused",
     )
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ from datastore_server.backups.sources import sources_of
 from datastore_server.backups.taking import Taking, take_backup
 from datastore_server.config import dump_config
 from datastore_server.coordination.maintenance import MaintenanceClient
-from datastore_server.maintenance.readers import SNAPSHOTS
+from datastore_server.limits import SNAPSHOTS
 from tests.support import processes
 from tests.support.backups import CutError, back_up, interrupts_after, restore_into, stored
 from tests.support.commands import COMMAND, run_here

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import grpc
@@ -22,6 +23,8 @@ from datastore.model.key import Key
 from datastore.v1 import placement_pb2, query_pb2, service_pb2, value_pb2
 from datastore_server.call import Answer, Call, ServedMethod
 from datastore_server.limits import Limits, unit_of
+from datastore_server.store_urls import lmdb_url, parse_store_url
+from datastore_server.topology import build_node
 from datastore_server.transport import _options as transport_options
 from datastore_server.transport import new_transport
 from tests.support.commands import run_here
@@ -437,6 +440,20 @@ async def _(start: Start, above: int) -> Outcome:
         except TooManyStreamsError:
             return CUT
     return None
+
+
+@limit("snapshots", OVERLOADED)
+async def _(start: Start, above: int) -> Outcome:
+    with TemporaryDirectory() as directory:
+        node = build_node(parse_store_url(lmdb_url(Path(directory))), durability="async")
+        running = await start(node.datastore, **node.settings())
+        path = "/datastore.v1.MaintenanceService/ReadSnapshot"
+        calls = [running.channel.unary_stream(path)(b"") for _ in range(LIMITS.snapshots + above)]
+        outcomes = await asyncio.gather(*(refusal(call.read()) for call in calls))
+        for call in calls:
+            call.cancel()
+        await running.server.stop()
+        return next(filter(None, outcomes), None)
 
 
 @limit("pending_calls", CUT)

@@ -14,13 +14,11 @@ from google.rpc import status_pb2
 
 from datastore import wire
 from datastore.model.errors import DatastoreClosedError, OverloadedError, StoreError
+from datastore_server.limits import SNAPSHOTS
 from datastore_server.maintenance.reader import FAILED, LENGTH_BYTES
 
-__all__ = ["SNAPSHOTS", "SnapshotReaders"]
+__all__ = ["SnapshotReaders"]
 
-#: How many snapshots of a node are read at once. Each takes a process, and keeps the pages that it sees from being
-#: reused.
-SNAPSHOTS = 2
 #: Retry delay in seconds for a snapshot beyond these.
 SNAPSHOT_RETRY_S = 5.0
 #: How much of a process's output may wait, in bytes.

@@ -7,7 +7,8 @@ from typing import Literal
 
 from datastore.lmdb.store import CHANGES_AGE_S, CHANGES_BYTES, MAX_MAP_BYTES, LMDBDatastore
 from datastore.model.config import Config
-from datastore.model.options import BOOLEAN, DIRECTORY, DURATION, SIZE, one_of, option
+from datastore.model.limits import REQUESTS_KEPT, REQUESTS_KEPT_S
+from datastore.model.options import BOOLEAN, COUNT, DIRECTORY, DURATION, SIZE, one_of, option
 
 __all__ = ["LMDBConfig"]
 
@@ -34,6 +35,10 @@ class LMDBConfig(Config):
     )
     change_bytes: int = field(default=CHANGES_BYTES, metadata=option("how large the log may become", SIZE))
     change_age: float = field(default=CHANGES_AGE_S, metadata=option("for how long changes are kept", DURATION))
+    requests: int = field(
+        default=REQUESTS_KEPT, metadata=option("how many writes it remembers, so that none is repeated", COUNT)
+    )
+    request_age: float = field(default=REQUESTS_KEPT_S, metadata=option("for how long it remembers them", DURATION))
 
     def open(self) -> LMDBDatastore:
         """Open the directory."""
@@ -50,4 +55,6 @@ class LMDBConfig(Config):
             keep_changes=self.changes,
             most_change_bytes=self.change_bytes,
             most_change_age_s=self.change_age,
+            most_requests=self.requests,
+            most_request_age_s=self.request_age,
         )

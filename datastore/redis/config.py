@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from datastore.model.config import Config
 from datastore.model.errors import InvalidError
-from datastore.model.limits import CHANGES_AGE_S, CHANGES_BYTES
-from datastore.model.options import ANY_TEXT, BOOLEAN, DURATION, SERVER, SIZE, ServerUrl, option
+from datastore.model.limits import CHANGES_AGE_S, CHANGES_BYTES, REQUESTS_KEPT
+from datastore.model.options import ANY_TEXT, BOOLEAN, COUNT, DURATION, SERVER, SIZE, ServerUrl, option
 from datastore.model.urls import because, shown, split
 from datastore.redis.store import RedisDatastore
 
@@ -48,6 +48,9 @@ class RedisConfig(Config):
     )
     change_bytes: int = field(default=CHANGES_BYTES, metadata=option("how large the log may become", SIZE))
     change_age: float = field(default=CHANGES_AGE_S, metadata=option("for how long changes are kept", DURATION))
+    requests: int = field(
+        default=REQUESTS_KEPT, metadata=option("how many writes it remembers, so that none is repeated", COUNT)
+    )
 
     def check(self) -> None:
         """Raise InvalidError for a URL that the driver rejects."""
@@ -98,6 +101,7 @@ class RedisConfig(Config):
             expire_s=self.expire,
             versions=self.versions,
             keep_changes=self.changes,
+            most_requests=self.requests,
             most_change_bytes=self.change_bytes,
             most_change_age_s=self.change_age,
         )

@@ -10,6 +10,7 @@ from datastore.engine.placement import NAME, NAME_FORM, SlotMap
 from datastore.model.config import CHILDREN, MOUNTS, NAMED_CHILDREN, Composed, Config
 from datastore.model.errors import ConfigError, InvalidError, InvalidKeyError, UnsupportedError
 from datastore.model.key import Key
+from datastore.model.limits import REQUESTS_KEPT, REQUESTS_KEPT_S
 from datastore.model.options import BOOLEAN, COUNT, DURATION, SIZE, one_of, option
 from datastore.sync.tiered import SKIP_FAILED_S, TIER_TIMEOUT_S
 
@@ -21,8 +22,14 @@ class MemoryConfig(Composed):
     """Keeps entries in memory until the process ends. Any object can be stored."""
 
     kind = "memory"
-    store_class = "DictDatastore"
     url_form = "memory:"
+    requests: int = field(
+        default=REQUESTS_KEPT, metadata=option("how many writes it remembers, so that none is repeated", COUNT)
+    )
+    request_age: float = field(default=REQUESTS_KEPT_S, metadata=option("for how long it remembers them", DURATION))
+
+    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
+        return stores.DictDatastore(most_requests=self.requests, most_request_age_s=self.request_age)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ def open_storage(
     if isinstance(tree, MemoryConfig | LMDBConfig) and state_dir is not None:
         raise ConfigError(f"{url} holds its node's records itself: leave state_dir out")
     if isinstance(tree, MemoryConfig):
-        memory = DictDatastore()
+        memory = cast("DictDatastore", build_async(tree))
         return Storage(memory, MemorySystemSpace(memory), Listing(memory))
     if isinstance(tree, LMDBConfig):
         blocking = tree.open_as(cluster, shard)

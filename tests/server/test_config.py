@@ -220,7 +220,7 @@ def test_a_file_store_is_synced_unless_it_says_otherwise() -> None:
             "unknown option 'durabilty'; valid are durability, max_size, changes, change_bytes, change_age",
         ),
         ("lmdb:///d?durability=async&durability=sync", "given twice"),
-        ("memory:?durability=sync", "nothing after its colon"),
+        ("memory:?durability=sync", "valid are requests, request_age"),
         ("/d/a%20b", "write lmdb:/d/a%2520b"),
         ("ä:/x", "expected SCHEME:"),
         ("memory:x", "nothing after its colon"),

@@ -95,7 +95,7 @@ async def test_an_async_store_is_native_or_lifted(tmp_path: Path):
         ("redis://h/0#x", "DATABASE a number"),
         (
             "redis://h/0?nosuch=1",
-            "expected redis://HOST:PORT/DATABASE; valid options are prefix, .*, change_age and .*nosuch",
+            "expected redis://HOST:PORT/DATABASE; valid options are prefix, .*, requests and .*nosuch",
         ),
         ("redis://h/0?expire=soon", r"'redis://h/0\?expire=soon': expire is a duration"),
         ("memcached://:secret@h", "expected memcached://HOST:PORT"),

@@ -9,6 +9,7 @@ from typing import Any
 import lmdb
 import pytest
 
+import datastore
 from datastore import DictDatastore
 from datastore.engine.requests import Outcome, Requests
 from datastore.lmdb import LMDBDatastore
@@ -94,6 +95,24 @@ def test_a_store_remembers_as_many_requests_as_its_limit(
             with pytest.raises(RequestForgottenError):
                 write(store, b"mine", first.followed(sent))
         assert store.get(KEY) == b"theirs"
+
+
+@pytest.mark.parametrize("url", ["memory:", "lmdb:{}?durability=async&"])
+def test_how_many_requests_a_store_remembers_and_for_how_long_is_in_its_url(url: str, tmp_path: Path) -> None:
+    url = url.format(tmp_path)
+    url += "" if "?" in url else "?"
+    for options, is_remembered in (("requests=1", True), ("requests=9&request_age=0.000001s", False)):
+        with datastore.open(f"{url}{options}") as store:
+            first, sent = Attempt.new(), elapsed_us()
+            write(store, b"mine", first)
+            if is_remembered:
+                write(store, b"mine", first.followed(sent))
+                write(store, b"theirs", Attempt.new())
+            else:
+                for _ in range(3):
+                    write(store, b"theirs", Attempt.new())
+            with pytest.raises(RequestForgottenError):
+                write(store, b"mine", first.followed(sent))
 
 
 def test_a_store_remembers_requests_for_as_long_as_its_limit(opened: Callable[..., Any]) -> None:

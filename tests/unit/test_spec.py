@@ -266,7 +266,7 @@ def main(kind: str, *lines: str) -> str:
         (main("LRU", "max_entries = 5"), "sharded, symlink, tiered; did you mean lru?"),
         (
             main("lowercase", 'child = "lmdb:d?Durability=async"'),
-            "valid are durability, max_size, changes, change_bytes, change_age; did you mean durab",
+            "change_bytes, change_age, requests, request_age; did you mean durab",
         ),
         (main("lowercase", 'child = "lmbd:///d"'), "store.main.child: 'lmbd:///d': unknown scheme 'lmbd'"),
         (

@@ -172,6 +172,7 @@ async def test_an_incremental_backup_reads_only_the_values_that_have_changed(tmp
         assert set(await stored(running.urls["b"])) == set(map(str, ENTRIES))
 
 
+@pytest.mark.long("another node, besides one with another past")
 async def test_a_backup_of_another_node_reads_all_values_and_says_so(tmp_path: Path) -> None:
     async with filled(tmp_path) as running:
         await back_up(running.urls["a"], tmp_path / "backups")
@@ -329,6 +330,7 @@ async def test_a_backup_over_a_change_of_the_placement_is_refused(tmp_path: Path
         assert (backup.epoch, backup.entries) == (2, len(ENTRIES))
 
 
+@pytest.mark.long("a lost node restored over the network, besides as a directory")
 async def test_one_shard_alone_is_restored_after_its_node_was_lost(tmp_path: Path) -> None:
     config, directory = tmp_path / SOURCE, tmp_path / "backups"
     async with nodes(tmp_path, *"abc") as running:
@@ -544,14 +546,14 @@ def test_a_backup_and_a_restore_survive_kills(tmp_path: Path) -> None:
     directory = tmp_path / "backups"
     with processes.node(tmp_path / "a") as source, processes.node(tmp_path / "b") as target:
         lines = tmp_path / "in.jsonl"
-        lines.write_text("".join(f'{{"key": "/K:{number:05}", "value": "{"x" * 200}"}}\n' for number in range(5000)))
+        lines.write_text("".join(f'{{"key": "/K:{number:05}", "value": "{"x" * 200}"}}\n' for number in range(3000)))
         assert run_here("import", str(lines), "--server", source.url).code == 0
-        killed("backup", source.url, str(directory), when=lambda: size_of(directory) > 300_000)
+        killed("backup", source.url, str(directory), when=lambda: size_of(directory) > 200_000)
         assert not (directory / "manifest.json").exists()
         assert run_here("put", "/K:00001", "1", "--server", source.url).code == 0
-        with subprocess.Popen([*COMMAND, "backup", source.url, str(directory), "--rate", "300KiB"]) as process:
+        with subprocess.Popen([*COMMAND, "backup", source.url, str(directory), "--rate", "200KiB"]) as process:
             left = size_of(directory)
-            while size_of(directory) < left + 300_000:
+            while size_of(directory) < left + 200_000:
                 assert process.poll() is None
                 time.sleep(0.02)
             source.kill()
@@ -571,7 +573,7 @@ def test_a_backup_and_a_restore_survive_kills(tmp_path: Path) -> None:
             run_here("query", "/", "--recursive", "--metadata", "--json", "--server", node.url).out
             for node in (source, target)
         ]
-        assert outs[0] == outs[1] and outs[0].count("\n") == 5000
+        assert outs[0] == outs[1] and outs[0].count("\n") == 3000
 
 
 def size_of(directory: Path) -> int:
@@ -580,7 +582,7 @@ def size_of(directory: Path) -> int:
 
 def killed(*words: str, when: Any) -> None:
     """Run a slow command, and kill it as soon as something is so."""
-    with subprocess.Popen([*COMMAND, *words, "--rate", "300KiB"], stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen([*COMMAND, *words, "--rate", "100KiB"], stderr=subprocess.DEVNULL) as process:
         while not when():
             assert process.poll() is None
             time.sleep(0.02)

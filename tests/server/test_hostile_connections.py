@@ -183,7 +183,9 @@ async def test_ten_thousand_connections_are_served_and_one_more_is_closed(tmp_pa
         await until(lambda: connections(attacked), 0)
         async with dial(attacked.port) as client:
             await client.ping()
-        await until(lambda: has_returned(attacked, (before + most_bytes) // 2 + MB), True)
+        if not IS_QUICK:
+            # That takes until memory is trimmed.
+            await until(lambda: has_returned(attacked, (before + most_bytes) // 2), True)
 
 
 LIMIT = Limits().metadata_bytes

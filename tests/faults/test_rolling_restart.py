@@ -8,18 +8,21 @@ from typing import Any
 
 import pytest
 
+import datastore_client as blocking
 from datastore.model.aggregates import Count
 from datastore.model.entries import Write
 from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore_client import aio as client
 from tests.support import processes
+from tests.support.commands import run_here
 from tests.support.waiting import PATIENCE_S
 from tests.support.watched import watched_writes
 
 CLIENTS = 16
 #: Entries that nobody changes, which are queried meanwhile.
 CONTENTS = {Key(f"/Thing:{number:04}"): "x" * 500 for number in range(2000)}
+KEY = Key("/k")
 #: How often a query pauses, so that restarts happen in its middle.
 PAUSE_ENTRIES, PAUSE_S = 100, 0.05
 
@@ -106,3 +109,20 @@ async def test_a_restart_of_a_node_fails_no_call_of_its_own_clients(tmp_path: Pa
                     await asyncio.to_thread(node.start)
                 await load.more()
                 load.end()
+
+
+def test_a_node_that_starts_before_the_one_before_has_ended_is_refused_and_loses_nothing(tmp_path: Path) -> None:
+    with processes.node(tmp_path / "data") as node:
+        with blocking.connect(node.url) as store:
+            store.put(KEY, 1)
+        with node.paused():
+            # It drains once it goes on.
+            node.terminate()
+            early = run_here("serve", f"lmdb:{tmp_path / 'data'}", "--listen", "127.0.0.1:0")
+            assert early.code == 5
+            assert "STORE_LOCKED" in early.err
+            assert f"process {node.pid}" in early.err
+        assert node.stop() == 0
+        node.start()
+        with blocking.connect(node.url) as store:
+            assert store.get(KEY) == 1

@@ -100,6 +100,10 @@ class StoredLog:
         with environment.begin(database) as transaction:
             self.log_id, _ = _HEAD.unpack(transaction.get(_HEAD_KEY) or b"")
 
+    def renew(self, environment: lmdb.Environment, database: lmdb._Database) -> None:
+        """Continue in the same environment after it was opened again."""
+        self._environment, self.database = environment, database
+
     @property
     def has_items(self) -> bool:
         """Whether it has any changes."""

@@ -43,6 +43,7 @@ __all__ = [
     "compact_directory",
     "new_node_id",
     "open_directory",
+    "open_environment",
     "open_to_read",
 ]
 
@@ -161,19 +162,9 @@ def open_directory(
         lock = DirectoryLock(directory)
         try:
             _prepare(directory, identity)
-            file_bytes = (directory / DATA_FILE).stat().st_size
-            environment = lmdb.open(
-                str(directory),
-                map_size=min(max(map_bytes, 2 * file_bytes), max_map_bytes),
-                max_dbs=_MAX_DATABASES,
-                max_readers=MAX_READERS,
-                max_spare_txns=1,
-                sync=sync,
-                lib_version=_LMDB_MAJOR_VERSION,
+            return lock, *open_environment(
+                directory, sync=sync, map_bytes=map_bytes, max_map_bytes=max_map_bytes, keep_changes=keep_changes
             )
-            # A reader that was killed must not keep old pages from being reused.
-            environment.reader_check()
-            return lock, environment, _open_databases(environment, directory, keep_changes=keep_changes)
         except BaseException:
             lock.release()
             raise
@@ -183,6 +174,29 @@ def open_directory(
         raise_translated(error, directory)
     except OSError as error:
         raise StoreError(f"{directory} cannot be used as a data directory: {error}") from error
+
+
+def open_environment(
+    directory: Path, *, sync: bool, map_bytes: int, max_map_bytes: int, keep_changes: bool
+) -> tuple[lmdb.Environment, Databases]:
+    """Open the environment in a directory that is locked. Raises the driver's errors, and leaves nothing open then."""
+    file_bytes = (directory / DATA_FILE).stat().st_size
+    environment = lmdb.open(
+        str(directory),
+        map_size=min(max(map_bytes, 2 * file_bytes), max_map_bytes),
+        max_dbs=_MAX_DATABASES,
+        max_readers=MAX_READERS,
+        max_spare_txns=1,
+        sync=sync,
+        lib_version=_LMDB_MAJOR_VERSION,
+    )
+    try:
+        # A reader that was killed must not keep old pages from being reused.
+        environment.reader_check()
+        return environment, _open_databases(environment, directory, keep_changes=keep_changes)
+    except BaseException:
+        environment.close()
+        raise
 
 
 def compact_directory(directory: Path) -> tuple[int, int]:

@@ -69,6 +69,14 @@ class Gate:
                 self._shut = False
                 self._changed.notify_all()
 
+    def suspend(self, refusal: Callable[[], DatastoreError]) -> None:
+        """Refuse every read with this error until `resume`."""
+        self._refusal = refusal
+
+    def resume(self) -> None:
+        """Admit reads again."""
+        self._refusal = None
+
     def close(self) -> None:
         """Refuse every read from now on."""
         self._refusal = lambda: DatastoreClosedError("the store is closed")

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,16 @@ from datastore.engine.room import batch_bytes, read_room
 from datastore.lmdb.absence import check_absent, seek
 from datastore.lmdb.changelog import StoredLog
 from datastore.lmdb.changes import Restored
-from datastore.lmdb.directory import DATA_FILE, LAST_VERSION, NODE_ID, Identity, new_node_id, open_directory
+from datastore.lmdb.directory import (
+    DATA_FILE,
+    LAST_VERSION,
+    NODE_ID,
+    Databases,
+    Identity,
+    new_node_id,
+    open_directory,
+    open_environment,
+)
 from datastore.lmdb.errors import raise_translated
 from datastore.lmdb.expiries import has_due
 from datastore.lmdb.gate import Gate
@@ -162,6 +172,16 @@ class LMDBDatastore(Datastore):
             databases,
             self._gate,
             lock,
+            reopen=partial(
+                open_environment,
+                self.directory,
+                sync=durability == "sync",
+                map_bytes=map_bytes,
+                max_map_bytes=max_map_bytes,
+                keep_changes=keep_changes,
+            ),
+            # Weak: the writer's thread must not keep a dropped store.
+            renew=weakref.WeakMethod(self._renew),
             max_map_bytes=max_map_bytes,
             flush_interval_s=None if durability == "sync" else FLUSH_INTERVAL_S,
             clock=clock,
@@ -174,6 +194,11 @@ class LMDBDatastore(Datastore):
         # Also at the end of the process, and when a store is dropped unclosed.
         self._finalizer = weakref.finalize(self, self._writer.close)
         _open_stores.add(self)
+
+    def _renew(self, environment: lmdb.Environment, databases: Databases) -> None:
+        """Continue with an environment that was opened again."""
+        self._environment = environment
+        self._entries, self._meta = databases.entries, databases.meta
 
     # Reading
 

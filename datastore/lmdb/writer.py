@@ -42,12 +42,19 @@ from datastore.lmdb.directory import (
     Databases,
     DirectoryLock,
 )
-from datastore.lmdb.errors import translated
+from datastore.lmdb.errors import REOPEN_S, reopening, translated
 from datastore.lmdb.expiries import Expiries, has_due
 from datastore.lmdb.gate import Gate
 from datastore.lmdb.requests import CommitRequests
 from datastore.model.entries import Write
-from datastore.model.errors import CorruptDataError, DatastoreClosedError, DatastoreError, StoreError, StoreFullError
+from datastore.model.errors import (
+    CorruptDataError,
+    DatastoreClosedError,
+    DatastoreError,
+    StoreError,
+    StoreFullError,
+    UnavailableError,
+)
 from datastore.model.histogram import COUNT_BOUNDS, Histogram
 from datastore.model.operations import Operation, WriteResult, refusal_of
 from datastore.sync.atomic import none_made
@@ -165,6 +172,8 @@ class Writer:
         gate: Gate,
         lock: DirectoryLock,
         *,
+        reopen: Callable[[], tuple[lmdb.Environment, Databases]],
+        renew: Callable[[], Callable[[lmdb.Environment, Databases], None] | None],
         max_map_bytes: int,
         flush_interval_s: float | None,
         clock: Callable[[], float],
@@ -192,6 +201,9 @@ class Writer:
         self.versions = Versions(databases.last_version, databases.latest_us, clock=clock)
         self._gate = gate
         self._lock = lock
+        self._reopen, self._renew = reopen, renew
+        #: When to try again to open the environment; None unless it is closed because that failed.
+        self._reopen_due: float | None = None
         self._max_map_bytes = max_map_bytes
         self._flush_interval_s = flush_interval_s
         self._flush_due: float | None = None
@@ -278,8 +290,10 @@ class Writer:
                     # The thread must survive any failure of one group: all writes depend on it.
                     logger.exception("writing to the store in %s failed", self._lock.directory)
                     _fail(jobs, StoreError(f"writing failed: {error}", where=str(self._lock.directory)))
-                self._flush_if_due()
-                self._sweep_if_due()
+                self._reopen_if_due()
+                if self._reopen_due is None:
+                    self._flush_if_due()
+                    self._sweep_if_due()
         finally:
             self._end()
 
@@ -299,7 +313,8 @@ class Writer:
             while not self._jobs:
                 if self._closing:
                     return None
-                due = min((due for due in (self._flush_due, self._sweep_due) if due is not None), default=None)
+                dues = (self._flush_due, self._sweep_due, self._reopen_due)
+                due = min((due for due in dues if due is not None), default=None)
                 if due is None:
                     self._work.wait()
                 elif not self._work.wait(max(0.0, due - time.monotonic())):
@@ -410,7 +425,51 @@ class Writer:
                         where=str(self._lock.directory),
                     )
             except lmdb.Error as error:
-                return translated(error, self._lock.directory)
+                if not self._has_panicked():
+                    return translated(error, self._lock.directory)
+                self._begin_again(error)
+                return UnavailableError(f"the store failed in the middle of a write, which may have been made: {error}")
+
+    def _has_panicked(self) -> bool:
+        """Whether LMDB refuses everything, because a commit failed when it was nearly done."""
+        try:
+            self._environment.begin().abort()
+        except lmdb.PanicError:
+            return True
+        except lmdb.Error:
+            # Closed, because it could not be opened again.
+            return self._reopen_due is not None
+        return False
+
+    def _begin_again(self, error: lmdb.Error) -> None:
+        """Open the environment again; calls are refused until that succeeds."""
+        where = self._lock.directory
+        logger.error("writing to the store in %s failed (%s); it is opened again", where, error)
+        self._gate.suspend(lambda: reopening(where))
+        with self._gate.exclusive():
+            self._environment.close()
+        self._reopen_due = time.monotonic()
+        self._reopen_if_due()
+
+    def _reopen_if_due(self) -> None:
+        if self._reopen_due is None or time.monotonic() < self._reopen_due:
+            return
+        try:
+            self._environment, databases = self._reopen()
+        except (lmdb.Error, OSError, DatastoreError) as error:
+            logger.warning("the store in %s cannot be opened again: %s", self._lock.directory, error)
+            self._reopen_due = time.monotonic() + REOPEN_S
+            return
+        self._reopen_due = None
+        self._entries, self._meta, self.system = databases.entries, databases.meta, databases.system
+        self._requests, self.expiries = databases.requests, databases.expiries
+        if self._log is not None and databases.changes is not None:
+            self._log.renew(self._environment, databases.changes)
+        renew = self._renew()
+        if renew is not None:
+            renew(self._environment, databases)
+        self._gate.resume()
+        logger.info("the store in %s is open again", self._lock.directory)
 
     def _commit(self, parts: list[Part]) -> list[WriteResult]:
         """Make the changes in one transaction. Versions that a failed attempt has used are not used again."""

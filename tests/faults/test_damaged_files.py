@@ -157,3 +157,64 @@ def test_a_node_does_not_start_in_a_directory_that_it_cannot_write_and_names_it(
     assert "Permission denied" in done.stderr
     with LMDBDatastore(directory) as store:
         assert store.get(KEYS[0]) == (None if is_new else b"1")
+
+
+#: Writes while nothing can be written for a moment, again and again, until that was in the middle of a commit.
+UNWRITABLE = """
+import logging, resource, sys, threading, time
+from datastore.lmdb import LMDBDatastore
+from datastore.model.errors import StoreFullError, UnavailableError
+from datastore.model.key import Key
+
+lines = []
+handler = logging.Handler()
+handler.emit = lambda record: lines.append(record.getMessage())
+logging.getLogger("datastore").addHandler(handler)
+logging.getLogger("datastore").setLevel(logging.INFO)
+
+ended = threading.Event()
+
+def limit():
+    while not ended.is_set():
+        for most, seconds in ((0, 0.0005), (resource.RLIM_INFINITY, 0.003)):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+            time.sleep(seconds)
+
+store = LMDBDatastore(sys.argv[1], keep_changes=True)
+limiting = threading.Thread(target=limit, daemon=True)
+limiting.start()
+possible = {}
+number = 0
+while sum("is open again" in line for line in lines) < 1:
+    number += 1
+    key = Key(f"/k:{number % 20}")
+    values = possible.setdefault(key, {None})
+    try:
+        store.put(key, str(number))
+        values.clear()
+        values.add(str(number))
+    except StoreFullError:
+        pass
+    except UnavailableError as error:
+        if error.retry_after_s is None:
+            values.add(str(number))
+    try:
+        assert store.get(key) in values
+    except UnavailableError as error:
+        assert error.retry_after_s
+ended.set()
+limiting.join()
+store.close()
+with LMDBDatastore(sys.argv[1]) as store:
+    for key, values in possible.items():
+        assert store.get(key) in values, (key, store.get(key), values)
+print("whole")
+"""
+
+
+@pytest.mark.long("a disk that fails in the middle of a commit")
+def test_a_store_that_fails_in_the_middle_of_a_commit_is_opened_again_and_is_whole(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", UNWRITABLE, str(tmp_path / "data")], check=False, capture_output=True, text=True
+    )
+    assert done.stdout == "whole\n", done.stderr

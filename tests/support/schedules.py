@@ -35,7 +35,7 @@ class Fault(NamedTuple):
     """One fault: what happens to which target, after how many more answered calls, for how long.
 
     `amount` is the delay in seconds, or the rate in bytes a second. A fault that is `joined` begins immediately, while
-    the one before lasts.
+    the one before lasts, which concerns another process or way.
     """
 
     kind: str
@@ -78,8 +78,9 @@ def plan(targets: Mapping[str, Sequence[str]], count: int, *, seed: int | None =
     busy: set[str] = set()
     for _ in range(count):
         kind, target = chooser.choice(pairs)
-        joined = chooser.random() < JOINED and bool(faults) and target not in busy
-        busy = {*busy, target} if joined else {target}
+        process = target.removeprefix("the disk of ")
+        joined = chooser.random() < JOINED and bool(faults) and process not in busy
+        busy = {*busy, process} if joined else {process}
         faults.append(
             Fault(
                 kind,

@@ -74,8 +74,9 @@ def change_of(write: Operation | Write) -> Change:
     key, data = operation.key, b""
     text = str(check_key(key)).encode()
     if isinstance(operation, Put):
-        data = _data_of(key, operation.value)
-        kind = _PUT_TEXT if isinstance(operation.value, str) else _PUT_BYTES
+        value = operation.value
+        data = _data_of(key, value)
+        kind = _PUT_TEXT if isinstance(value, str) else _PUT_BYTES
     else:
         kind = _DELETE if isinstance(operation, Delete) else _DEPENDS
     return text, data, kind if is_plain(operation) else _DEPENDS, operation
@@ -174,9 +175,8 @@ class Changes:
         """Store values under the texts of their keys."""
         self._log_expired(texts)
         # A key that occurs twice gets the same times twice.
-        created = map(self._created, texts)
-        now_us = repeat(self._now_us)
-        stamps = list(zip(self._versions.take(len(texts), self._now_us), created, now_us, repeat(0), strict=False))
+        versions = self._versions.take(len(texts), self._now_us)
+        stamps = list(zip(versions, self._created(texts), repeat(self._now_us), repeat(0), strict=False))
         records = pack_all(texts, values, stamps, is_text=is_text)
         self._cursor.putmulti(zip(texts, records, strict=True))
         if self._log is not None:
@@ -184,12 +184,14 @@ class Changes:
         # As `Metadata._make` does it, which takes three times as long.
         return list(map(WriteResult, repeat(None), map(tuple.__new__, repeat(Metadata), stamps)))
 
-    def _created(self, text: bytes) -> int:
-        """When the entry of a key that is put now was created. A damaged one counts as absent: the put repairs it."""
-        cursor = self._cursor
-        if not cursor.set_key(text):
-            return self._now_us
-        record = cursor.value()
+    def _created(self, texts: Sequence[bytes]) -> list[int]:
+        """When the entry of each key that is put now was created."""
+        find, now_us = self._cursor.set_key, self._now_us
+        return [self._created_here(text) if find(text) else now_us for text in texts]
+
+    def _created_here(self, text: bytes) -> int:
+        """The same of the key where the cursor is. A damaged entry counts as absent: the put repairs it."""
+        record = self._cursor.value()
         if self._expiries is not None and self._was_expiring(text, record):
             return self._now_us
         try:
@@ -298,7 +300,7 @@ class Changes:
 
     def _put_expiring(self, text: bytes, data: bytes, expires_us: int, *, is_text: bool) -> WriteResult:
         self._log_expired([text])
-        created = self._created(text)
+        (created,) = self._created([text])
         (version,) = self._versions.take(1, self._now_us)
         metadata = Metadata(version, created, self._now_us, expires_us)
         self._cursor.put(text, pack(text, data, metadata, is_text=is_text))

@@ -15,34 +15,36 @@ __all__ = ["MetadataEncoder", "decode_metadata", "decode_precondition", "set_pre
 class MetadataEncoder:
     """Serializes metadata, one after the other, as `Metadata`. Not safe for threads.
 
-    One message is filled again and again: making four for each entry of a batch takes longer than storing it. Entries
-    that were written together have the same times, which are then set once.
+    Two messages are filled again and again: making four for each entry of a batch takes longer than storing it. Entries
+    that were written together have the same times, which are then serialized once.
     """
 
     def __init__(self) -> None:
-        self._message = value_pb2.Metadata()
-        #: The times that it has.
-        self._created_us: int | None = None
-        self._updated_us: int | None = None
-        self._expires_us = 0
+        #: One for versions, one for times.
+        self._versioned, self._timed = value_pb2.Metadata(), value_pb2.Metadata()
+        #: The times that were serialized last, and their fields.
+        self._times: tuple[int, ...] = ()
+        self._fields = b""
 
     def __call__(self, metadata: Metadata) -> bytes:
-        """The bytes of the message."""
-        message = self._message
-        message.version, created_us, updated_us, expires_us = metadata
-        if created_us != self._created_us:
-            self._created_us = created_us
-            set_time(message.create_time, created_us)
-        if updated_us != self._updated_us:
-            self._updated_us = updated_us
-            set_time(message.update_time, updated_us)
-        if expires_us != self._expires_us:
-            self._expires_us = expires_us
-            message.ClearField("expire_time")
-            if expires_us:
-                set_time(message.expire_time, expires_us)
-        data: bytes = message.SerializeToString()
-        return data
+        """The bytes of the message: its first field is the version, and the times follow."""
+        times = metadata[1:]
+        if times != self._times:
+            self._fields = self._fields_of(*times)
+            self._times = times
+        self._versioned.version = metadata[0]
+        data: bytes = self._versioned.SerializeToString()
+        return data + self._fields
+
+    def _fields_of(self, created_us: int, updated_us: int, expires_us: int) -> bytes:
+        message = self._timed
+        set_time(message.create_time, created_us)
+        set_time(message.update_time, updated_us)
+        message.ClearField("expire_time")
+        if expires_us:
+            set_time(message.expire_time, expires_us)
+        fields: bytes = message.SerializeToString()
+        return fields
 
 
 def decode_metadata(message: Any) -> Metadata:

@@ -349,8 +349,10 @@ def check_value(data: bytes) -> None:
         raise InvalidValueError(
             "the value cannot be read, or is nested far too deep", path="value", field="value"
         ) from None
-    _check(message, "value", 0)
-    if message.WhichOneof("kind") == "null_value" and data != _NULL:
+    kind = message.WhichOneof("kind")
+    if kind not in _SCALARS:
+        _check(message, "value", 0)
+    elif kind == "null_value" and data != _NULL:
         raise InvalidValueError("the value has more than one kind", path="value", field="value")
 
 

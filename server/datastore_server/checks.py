@@ -50,9 +50,9 @@ def required_key(present: bool, text: str, limits: Limits, *, field: str = "key"
     return key
 
 
-def check_value(present: bool, data: bytes, *, field: str = "entry.value") -> None:
-    """Raise InvalidValueError if a value is missing or empty."""
-    if not present or not data:
+def check_value(data: bytes, *, field: str = "entry.value") -> None:
+    """Raise InvalidValueError if a value is missing, which reads as empty, or is empty."""
+    if not data:
         raise InvalidValueError(
             f"{field} is not set; send a value of some kind, or delete the key", field=field, path="value"
         )

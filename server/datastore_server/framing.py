@@ -7,6 +7,7 @@ the few tags of a response here avoids creating a protobuf object for every entr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from datastore import wire
@@ -211,13 +212,23 @@ def _result(read: ReadResult, encode: wire.MetadataEncoder) -> bytes:
 def batch_write_answer(written: Sequence[WriteResult]) -> bytes:
     """The response to BatchWrite."""
     encode = wire.MetadataEncoder()
-    return b"".join([length_delimited(_FIELD_1, _write_result(result, encode)) for result in written])
+    parts: list[bytes] = []
+    for result in written:
+        if result.error is not None:
+            parts.append(length_delimited(_FIELD_1, length_delimited(_FIELD_1, _status(result.error, "BatchWrite"))))
+        elif result.metadata is None:
+            parts.append(length_delimited(_FIELD_1, b""))
+        else:
+            data = encode(result.metadata)
+            parts += (_written_head(len(data)), data)
+    return b"".join(parts)
 
 
-def _write_result(written: WriteResult, encode: wire.MetadataEncoder) -> bytes:
-    if written.error is None:
-        return _metadata_field(_FIELD_2, written.metadata, encode)
-    return length_delimited(_FIELD_1, _status(written.error, "BatchWrite"))
+@lru_cache(maxsize=256)
+def _written_head(metadata_bytes: int) -> bytes:
+    """What precedes the metadata in the result of a write: the tags and lengths of both."""
+    head = _FIELD_2 + length_prefix(metadata_bytes)
+    return _FIELD_1 + length_prefix(len(head) + metadata_bytes) + head
 
 
 def _status(error: Exception, method: str) -> bytes:

@@ -223,9 +223,10 @@ class Requests:
         """The checked write of an entry, on the terms of its request; a delete if the value is null."""
         condition, expiry, attempt = self._condition_of(terms), self._expiry_of(terms), self._attempt_of(terms)
         key = checked_entry(entry, self._limits, "entry", check_value=self._check_values)
-        if wire.is_null(entry.value):
+        value = entry.value
+        if wire.is_null(value):
             return Delete(key, condition, attempt)
-        return Put(key, WireValue(entry.value), condition, expiry, attempt)
+        return Put(key, WireValue(value), condition, expiry, attempt)
 
     def _touch_of(self, key: Key, terms: Any) -> Patch:
         condition, expiry = self._condition_of(terms), self._expiry_of(terms)
@@ -267,16 +268,17 @@ class Requests:
 
 def checked_entry(entry: Any, limits: Limits, field: str, *, check_value: bool) -> Key:
     """Check an entry, with `check_value` also the contents of its value, and return its key. `field` is for errors."""
-    key = checks.required_key(entry.HasField("key"), entry.key.text, limits, field=f"{field}.key")
-    checks.check_value(entry.HasField("value"), entry.value, field=f"{field}.value")
-    checks.check_entry(key, len(entry.value), limits)
+    text, value = entry.key.text, entry.value
+    key = checks.required_key(bool(text) or entry.HasField("key"), text, limits, field=f"{field}.key")
+    checks.check_value(value, field=f"{field}.value")
+    checks.check_entry(key, len(value), limits)
     if entry.HasField("metadata"):
         raise InvalidError(
             f"{field}.metadata is set, but only the store gives entries metadata; leave it out, or set condition",
             field=f"{field}.metadata",
         )
     if check_value:
-        wire.check_value(entry.value)
+        wire.check_value(value)
     return key
 
 

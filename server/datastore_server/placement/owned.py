@@ -216,7 +216,7 @@ class OwnedDatastore(ShimDatastore):
         """Write to the child; a key of another shard fails alone."""
         self._begin_write()
         try:
-            return await on_made(self._required, operations, self.child_datastore.write, WriteResult)
+            return await on_made(self._requirement(), operations, self.child_datastore.write, WriteResult)
         finally:
             self._end_write()
 
@@ -224,7 +224,7 @@ class OwnedDatastore(ShimDatastore):
         """Write to the child; a key of another shard fails all."""
         self._begin_write()
         try:
-            return await all_made(self._required, operations, atomic_of(self.child_datastore))
+            return await all_made(self._requirement(), operations, atomic_of(self.child_datastore))
         finally:
             self._end_write()
 
@@ -250,11 +250,18 @@ class OwnedDatastore(ShimDatastore):
             "this server has just got a placement; continue by the last token", retry_after_s=RESUME_RETRY_S
         )
 
-    def _required(self, operation: Operation) -> Operation:
-        self.ownership.require(operation.key)
-        if operation.attempt is not None and self._remembers_since_us is not None:
-            require_within(operation.attempt, self._remembers_since_us)
-        return operation
+    def _requirement(self) -> Callable[[Operation], Operation]:
+        """What returns an operation of this moment, or raises if it is refused."""
+        ownership, since_us = self.ownership, self._remembers_since_us
+
+        def required(operation: Operation) -> Operation:
+            if not ownership.is_open:
+                ownership.require(operation.key)
+            if operation.attempt is not None and since_us is not None:
+                require_within(operation.attempt, since_us)
+            return operation
+
+        return required
 
     def _begin_write(self) -> None:
         if self._is_held or self.ownership.is_moving:

@@ -335,6 +335,10 @@ class _MapView(Mapping[str, Any]):
 # Checking
 
 
+# For each value that is stored: looking these up in the class takes an eighth of the check.
+_VALUE, _parse = Value.DESCRIPTOR, Value.FromString
+
+
 def check_value(data: bytes) -> None:
     """Check a value from a client before it is stored.
 
@@ -342,9 +346,9 @@ def check_value(data: bytes) -> None:
     lists and maps nest over 32 deep, a key is not canonical, or a timestamp is not in whole microseconds of the years 1
     to 9999. Raises LimitExceededError for more than MESSAGE_PARTS parts.
     """
-    check_parts(data, Value.DESCRIPTOR)
+    check_parts(data, _VALUE)
     try:
-        message = Value.FromString(data)
+        message = _parse(data)
     except DecodeError:
         raise InvalidValueError(
             "the value cannot be read, or is nested far too deep", path="value", field="value"

@@ -15,36 +15,40 @@ __all__ = ["MetadataEncoder", "decode_metadata", "decode_precondition", "set_pre
 class MetadataEncoder:
     """Serializes metadata, one after the other, as `Metadata`. Not safe for threads.
 
-    Two messages are filled again and again: making four for each entry of a batch takes longer than storing it. Entries
-    that were written together have the same times, which are then serialized once.
+    Entries that were written together have the same times and versions that follow each other: serializing what they
+    share once takes a fraction of the time.
     """
 
     def __init__(self) -> None:
-        #: One for versions, one for times.
-        self._versioned, self._timed = value_pb2.Metadata(), value_pb2.Metadata()
-        #: The times that were serialized last, and their fields.
-        self._times: tuple[int, ...] = ()
-        self._fields = b""
+        #: The times, and the version without its lowest seven bits, of what was serialized last.
+        self._shared: tuple[int, ...] = ()
+        #: Its bytes after the first byte of the version.
+        self._rest = b""
 
     def __call__(self, metadata: Metadata) -> bytes:
-        """The bytes of the message: its first field is the version, and the times follow."""
-        times = metadata[1:]
-        if times != self._times:
-            self._fields = self._fields_of(*times)
-            self._times = times
-        self._versioned.version = metadata[0]
-        data: bytes = self._versioned.SerializeToString()
-        return data + self._fields
+        """The bytes of the message."""
+        version, created_us, updated_us, expires_us = metadata
+        if version < _SEVEN_BITS:
+            return _serialized(metadata)
+        shared = (version >> 7, created_us, updated_us, expires_us)
+        if shared != self._shared:
+            self._shared, self._rest = shared, _serialized(metadata)[2:]
+        return _STARTS[version % _SEVEN_BITS] + self._rest
 
-    def _fields_of(self, created_us: int, updated_us: int, expires_us: int) -> bytes:
-        message = self._timed
-        set_time(message.create_time, created_us)
-        set_time(message.update_time, updated_us)
-        message.ClearField("expire_time")
-        if expires_us:
-            set_time(message.expire_time, expires_us)
-        fields: bytes = message.SerializeToString()
-        return fields
+
+_SEVEN_BITS = 1 << 7
+#: The beginning of each message: the tag of the version, and its lowest seven bits with the mark that others follow.
+_STARTS = [bytes([0x08, _SEVEN_BITS | lowest]) for lowest in range(_SEVEN_BITS)]
+
+
+def _serialized(metadata: Metadata) -> bytes:
+    message = value_pb2.Metadata(version=metadata.version)
+    set_time(message.create_time, metadata.created_us)
+    set_time(message.update_time, metadata.updated_us)
+    if metadata.expires_us:
+        set_time(message.expire_time, metadata.expires_us)
+    data: bytes = message.SerializeToString()
+    return data
 
 
 def decode_metadata(message: Any) -> Metadata:

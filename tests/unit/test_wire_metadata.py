@@ -15,7 +15,10 @@ from datastore.wire import MetadataEncoder, decode_metadata, decode_precondition
 TIMES = st.integers(0, 253_402_300_799_999_999)
 #: So few that entries have the same.
 FEW_TIMES = st.sampled_from([0, 1, 1_790_000_000_000_000])
-VERSIONS = st.integers(1, MAX_VERSION)
+#: Those of a batch follow each other, and have varints of one byte or more.
+VERSIONS = (
+    st.integers(120, 140) | st.integers(1_790_000_000_000_000, 1_790_000_000_000_300) | st.integers(1, MAX_VERSION)
+)
 
 METADATA = st.builds(Metadata, VERSIONS, TIMES, TIMES, TIMES)
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from datastore_server.config import parse_config
+from datastore_server.certificates.files import look_at_files
+from datastore_server.config import parse_config, parse_server_url
 from datastore_server.limits import Limits
 from tests.support.commands import run_here
 from tests.support.deployed import DEPLOY, checked, moved, tool
+from tests.support.earlier import ROOT
 
 MANIFEST = DEPLOY / "kubernetes.yaml"
 OBJECTS: list[dict[str, Any]] = list(yaml.safe_load_all(MANIFEST.read_text()))
@@ -101,9 +104,25 @@ def test_a_pod_has_no_rights_and_time_to_finish_its_calls(workload: dict[str, An
     assert pod["terminationGracePeriodSeconds"] > Limits().grace_ms / 1000
 
 
+def test_the_certificate_of_the_page_is_for_every_name(tmp_path: Path) -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    (command,) = (
+        line
+        for line in page.replace("\\\n", "").splitlines()
+        if line.startswith("datastore tls init .") and "datastore-node-0" in line
+    )
+    hosts = [word for option, word in pairwise(command.split()) if option == "--host"]
+    directory = tmp_path / "tls"
+    assert run_here("tls", "init", str(directory), *(word for host in hosts for word in ("--host", host))).code == 0
+    shards = parse_config(configuration(), source="cluster.toml").shards
+    for host in ["datastore", *(parse_server_url(shard.url).host for shard in shards)]:
+        files = directory / "server.pem", directory / "server-key.pem"
+        assert look_at_files(*files, ca=directory / "ca.pem", host=host).problems == ()
+
+
 @each_workload
 def test_the_command_has_a_valid_configuration(workload: dict[str, Any], tmp_path: Path) -> None:
-    assert run_here("tls", "init", str(tmp_path / "tls"), "--host", "*.datastore-nodes").code == 0
+    assert run_here("tls", "init", str(tmp_path / "tls"), "--host", "datastore-node-0.datastore-nodes").code == 0
     tokens = ["--tokens", str(tmp_path / "auth/tokens.toml")]
     (tmp_path / "auth").mkdir()
     token = run_here("token", "create", "proxy", "--rights", "admin", "--prefix", "/", *tokens).out

@@ -95,6 +95,7 @@ def test_issue_makes_further_certificates_of_the_same_authority(tls: Path, tmp_p
     [
         (["init", "D", "--host", "https://db1"], 2, "'https://db1' is not a host"),
         (["init", "D", "--host", "db1:7420"], 2, "'db1:7420' is not a host"),
+        (["init", "D", "--host", "*.nodes"], 2, "'*.nodes' matches no host"),
         (["init", "D", "--client", "../x"], 2, "'../x' is not a name"),
         (["init", "D", "--client", "ca"], 2, "another file has that name"),
         (["issue", "D", ""], 2, "'' is not a name"),

@@ -86,6 +86,14 @@ def test_a_connection_that_one_side_refused_says_what_may_help(scheme, details, 
     assert words in str(error)
 
 
+def test_a_call_to_another_host_than_that_of_the_certificate_does_not_blame_the_token():
+    failure = Failure(grpc.StatusCode.UNAUTHENTICATED, "call host does not match SSL server name")
+    error = call_error(failure, "grpcs://node.nodes:7420", 10.0)
+    assert isinstance(error, UnavailableError)
+    assert str(error) == "cannot connect to grpcs://node.nodes:7420 (its certificate is for another host)"
+    assert is_unsent(failure)
+
+
 @pytest.mark.parametrize(
     ("code", "details", "words"),
     [

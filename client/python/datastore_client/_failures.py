@@ -34,6 +34,9 @@ _PLAIN_WORDS = {
     "RST_STREAM": "it ended the call",
     "CANCELLED": "it ended the call",
 }
+#: How gRPC refuses a call, as UNAUTHENTICATED, on a connection that it should not have made: it takes `*.nodes` for a
+#: name of the host in the handshake, and not for the call.
+_OTHER_HOST = "call host does not match SSL server name"
 #: gRPC's errors of TLS handshakes that the client ended, by a part of their text, the general ones last.
 _REFUSED = {
     "WRONG_VERSION_NUMBER": "it does not use TLS; without TLS its URL begins with grpc:",
@@ -41,6 +44,7 @@ _REFUSED = {
     "certificate is not yet valid": "its certificate is not valid yet; do the clocks agree?",
     "unsupported certificate purpose": "its certificate is not for a server",
     "Hostname Verification Check failed": "its certificate is for another host",
+    _OTHER_HOST: "its certificate is for another host",
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not of an authority that is trusted here; name its file with ca",
 }
 #: How gRPC says that the server closed a connection before the first call. A server does not say why it ends TLS.
@@ -48,7 +52,7 @@ _ENDED = ("Socket closed", "Connection reset", "Broken pipe")
 _ENDED_TLS = "it ended the TLS handshake; it may demand a certificate, cert and key, of an authority that it trusts"
 _ENDED_PLAIN = "it closed the connection; with TLS its URL begins with grpcs:"
 #: The beginnings of the details of calls that were never sent, because there was no connection.
-_UNSENT = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
+_UNSENT = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed", _OTHER_HOST)
 
 
 def call_error(error: Any, url: str, timeout_s: float) -> DatastoreError:
@@ -61,7 +65,7 @@ def call_error(error: Any, url: str, timeout_s: float) -> DatastoreError:
     if is_answer(error):
         return _of_server(failure)
     details = error.details() or error.code().name
-    if isinstance(failure, InternalError) and "RST_STREAM" in details:
+    if (isinstance(failure, InternalError) and "RST_STREAM" in details) or details == _OTHER_HOST:
         failure = UnavailableError()
     if isinstance(failure, UnavailableError):
         cut = f"a call to {url} was cut short ({_plainly(details)})"

@@ -142,12 +142,15 @@ def _names(cert: x509.Certificate) -> Iterator[str]:
 
 
 def _is_for(name: str, host: str) -> bool:
-    """Whether a subject alternative name includes a host: `*.example.org` includes one label."""
+    """Whether gRPC finds a host in a subject alternative name.
+
+    `*.example.org` includes one label; `*.org`, or `*.nodes` of a private network, includes nothing.
+    """
     try:
         return ipaddress.ip_address(host) == ipaddress.ip_address(name)
     except ValueError:
         first, _, rest = host.lower().partition(".")
-        return name.lower() == host.lower() or (name.lower() == f"*.{rest}" and bool(first and rest))
+        return name.lower() == host.lower() or (name.lower() == f"*.{rest}" and bool(first) and "." in rest)
 
 
 def _extension(cert: x509.Certificate, kind: type[Any]) -> Any:

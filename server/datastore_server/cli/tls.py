@@ -37,6 +37,11 @@ def _hosts(context: click.Context, option: click.Parameter, given: Sequence[str]
     for host in given:
         if not _DNS_NAME.fullmatch(host) and not _is_ip_address(host):
             raise click.BadParameter(f"{host!r} is not a host: expected a name or an IP address, e.g. db1.example.org")
+        # gRPC accepts no others.
+        if host.startswith("*.") and host.count(".") == 1:
+            raise click.BadParameter(
+                f"{host!r} matches no host: a wildcard needs a domain of two names after it, e.g. *.nodes.example"
+            )
     return tuple(given)
 
 

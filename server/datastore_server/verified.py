@@ -168,7 +168,7 @@ class MemberDatastore(ShimDatastore):
             watch = watch._replace(position=sealed(watch, joined([Place(name, Progress.FOLLOWING, b"")])))
         # A token says of which node, log and time it is, so that a node that has left the cluster is read to its end.
         verified = self._verified if watch.position is None else nullcontext
-        return _MemberFeed(self._remote.changes(watch, wake), watch, verified)
+        return _MemberFeed(self._remote.changes(watch, wake), watch, verified, self._refuses_proxy)
 
     async def tally(self, asked: Aggregate) -> Tally:
         self._refuse_silent()
@@ -188,10 +188,17 @@ class MemberDatastore(ShimDatastore):
 class _MemberFeed(Feed):
     """The feed of a node that is verified first. Its stages are the epochs that the node's tokens have."""
 
-    def __init__(self, feed: Feed, watch: Watch, verified: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        watch: Watch,
+        verified: Callable[[], AbstractAsyncContextManager[None]],
+        refuses_proxy: Callable[[Exception], UnavailableError],
+    ) -> None:
         self._feed = feed
         self._watch = watch
         self._verified = verified
+        self._refuses_proxy = refuses_proxy
         self._has_begun = False
 
     @property
@@ -199,11 +206,12 @@ class _MemberFeed(Feed):
         return self._feed.is_interrupted
 
     async def take(self) -> ChangeBatch | None:
-        if self._has_begun:
-            return self._staged(await self._feed.take())
-        async with self._verified():
-            batch = await self._feed.take()
-        self._has_begun = batch is not None
+        try:
+            async with nullcontext() if self._has_begun else self._verified():
+                batch = await self._feed.take()
+        except _REFUSALS as error:
+            raise self._refuses_proxy(error) from error
+        self._has_begun = self._has_begun or batch is not None
         return self._staged(batch)
 
     def _staged(self, batch: ChangeBatch | None) -> ChangeBatch | None:

@@ -12,6 +12,7 @@ from datastore.model.key import Key
 from datastore.v1 import query_pb2, service_pb2, service_pb2_grpc, value_pb2
 from datastore.wire import encode_value, rpc_error_to_error, status_to_error
 from datastore_client.reloading import reload_all
+from datastore_server.auth.editing import edit, removed
 from datastore_server.auth.rights import Right
 from datastore_server.tokens import End, Token, encode_page_token, encode_token, query_hash
 from tests.support.guarded import KEYS, Guarded, bearer
@@ -130,14 +131,22 @@ async def test_the_token_of_a_watch_or_a_change_of_another_gives_no_rights(guard
     assert "another key" in str(await refusal(stub.Watch(request, metadata=me)))
 
 
-async def test_a_watch_ends_when_its_token_is_revoked(guarded: Guarded, stub: Any) -> None:
+async def test_a_watch_whose_token_is_revoked_ends_and_continues_with_another_only(guarded: Guarded, stub: Any) -> None:
     guarded.grant([Right.READ], "/")
+    other = guarded.other("other", [Right.READ], "/")
     watch = stub.Watch(service_pb2.WatchRequest(query=EVERYTHING), metadata=bearer(guarded.token))
-    await watch.read()
-    guarded.path.write_text("")
+    begun = (await watch.read()).resume_token
+    edit(guarded.path, lambda text: removed(text, "probe", "tokens"))
     reload_all()
     await guarded.store.put(Key("/a/secret"), encode_value(1))
-    assert isinstance(await refusal(watch), UnauthenticatedError)
+    end = await refusal(watch)
+    assert isinstance(end, UnavailableError)
+    assert end.retry_after_s
+    request = service_pb2.WatchRequest(query=EVERYTHING, resume_token=begun)
+    assert isinstance(await refusal(stub.Watch(request, metadata=bearer(guarded.token))), UnauthenticatedError)
+    continued = stub.Watch(request, metadata=bearer(other))
+    await continued.read()
+    assert [one.key.text for one in (await continued.read()).changes] == ["/a/secret"]
 
 
 async def test_a_watch_ends_when_its_rights_change_and_continues_only_within_them(guarded: Guarded, stub: Any) -> None:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
@@ -32,7 +32,7 @@ from datastore_client.tls import Credentials
 from datastore_server.app import serve
 from datastore_server.auth import verifying
 from datastore_server.auth.access import Grant, Quota
-from datastore_server.auth.editing import added
+from datastore_server.auth.editing import added, edit, removed
 from datastore_server.auth.quotas import BURST_S, Meter
 from datastore_server.auth.rights import Right, Rights
 from datastore_server.auth.secrets import hash_of, new_token
@@ -43,7 +43,7 @@ from datastore_server.topology import build_node, build_proxy
 from tests.support.certificates import write_files
 from tests.support.clocks import Clock
 from tests.support.guarded import Guarded, bearer
-from tests.support.serving import Endless, entry
+from tests.support.serving import Endless, Running, entry
 
 GET = service_pb2.GetRequest(key=value_pb2.Key(text="/a"))
 EVERYTHING = Rights(admin=("/",))
@@ -185,7 +185,10 @@ async def test_an_expired_token_is_refused_and_ends_its_streams(
     await guarded.store.put(Key("/a"), encode_value(1))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await watch.read()
-    assert isinstance(rpc_error_to_error(caught.value), UnauthenticatedError)
+    # To be continued, with another token.
+    ended = rpc_error_to_error(caught.value)
+    assert isinstance(ended, UnavailableError)
+    assert "has expired" in str(ended)
 
 
 async def test_a_server_does_not_start_with_an_invalid_file_and_later_keeps_what_it_read(
@@ -367,11 +370,22 @@ def test_a_token_is_not_sent_unencrypted_to_another_machine(host: str, tmp_path:
 # Proxies
 
 
-async def test_a_proxy_checks_its_callers_and_calls_its_nodes_with_its_own_token(start: Any, tmp_path: Path) -> None:
+class Proxied(NamedTuple):
+    """A proxy of two nodes, and the tokens with which it is called and calls them."""
+
+    running: Running
+    client_token: str
+    proxy_token: str
+    nodes: Path
+
+
+@pytest.fixture
+async def proxied(start: Any, tmp_path: Path) -> Proxied:
     nodes, clients = tmp_path / "nodes.toml", tmp_path / "clients.toml"
     proxy_token, client_token = new_token("proxy"), new_token("client")
+    rights = Rights(read=("/a",), write=("/a",))
     nodes.write_text(added("", Grant("proxy", EVERYTHING, hash=hash_of(proxy_token)), "nodes"))
-    clients.write_text(added("", Grant("client", Rights(read=("/a",)), hash=hash_of(client_token)), "clients"))
+    clients.write_text(added("", Grant("client", rights, hash=hash_of(client_token)), "clients"))
     (tmp_path / "proxy.token").write_text(proxy_token)
     shards = []
     for name in ("one", "two"):
@@ -385,12 +399,17 @@ async def test_a_proxy_checks_its_callers_and_calls_its_nodes_with_its_own_token
     )
     topology = build_proxy(config)
     proxy = await start(topology.datastore, tokens=clients, **topology.settings())
+    return Proxied(proxy, client_token, proxy_token, nodes)
+
+
+async def test_a_proxy_checks_its_callers_and_calls_its_nodes_with_its_own_token(proxied: Proxied) -> None:
+    proxy, client_token = proxied.running, proxied.client_token
     await proxy.stub.Get(GET, metadata=bearer(client_token))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await proxy.stub.Get(GET, metadata=bearer(proxy_token))
+        await proxy.stub.Get(GET, metadata=bearer(proxied.proxy_token))
     assert isinstance(rpc_error_to_error(caught.value), UnauthenticatedError)
     # It is the proxy that its nodes do not know any more, and not the caller.
-    nodes.write_text("")
+    proxied.nodes.write_text("")
     reload_all()
     errors = set()
     for number in range(20):
@@ -400,6 +419,36 @@ async def test_a_proxy_checks_its_callers_and_calls_its_nodes_with_its_own_token
         except grpc.aio.AioRpcError as error:
             errors.add(type(rpc_error_to_error(error)))
     assert errors == {UnavailableError}
+
+
+async def test_a_watch_outlives_the_token_of_its_proxy_if_there_is_another(proxied: Proxied, tmp_path: Path) -> None:
+    (tmp_path / "client.token").write_text(proxied.client_token)
+    other = new_token("other")
+    edit(proxied.nodes, lambda text: added(text, Grant("other", EVERYTHING, hash=hash_of(other)), "nodes"))
+    async with connect(proxied.running.server.url, token_file=tmp_path / "client.token") as store:
+        await store.put(Key("/a/0"), 0)
+        async with store.watch(Query(Key("/a")), initial=True) as changes:
+            assert (await anext(changes)).key == Key("/a/0")
+            (tmp_path / "proxy.token").write_text(other)
+            edit(proxied.nodes, lambda text: removed(text, "proxy", "nodes"))
+            reload_all()
+            for number in range(20):
+                await store.put(Key(f"/a/{number}"), 1)
+            assert {(await anext(changes)).key for _ in range(20)} == {Key(f"/a/{number}") for number in range(20)}
+
+
+async def test_a_watch_does_not_blame_its_caller_if_the_nodes_refuse_its_proxy(proxied: Proxied) -> None:
+    request = service_pb2.WatchRequest(query={"key": {"text": "/a"}, "scope": 2})
+    watch = proxied.running.stub.Watch(request, metadata=bearer(proxied.client_token))
+    await watch.read()
+    proxied.nodes.write_text("")
+    reload_all()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        while await watch.read() is not grpc.aio.EOF:
+            pass
+    error = rpc_error_to_error(caught.value)
+    assert isinstance(error, UnavailableError)
+    assert "refuses this proxy" in str(error)
 
 
 # Secrets

@@ -43,7 +43,8 @@ class Gate:
     def admitting(self, handler: Handler, *, is_stream: bool, admin: bool = False) -> Handler:
         """The handler for callers that are known, within their quotas; with `admin`, for those that may administer.
 
-        A stream ends when its caller's token expires or is revoked. It ends, to be resumed, when the rights change.
+        A stream ends when its caller's token expires or is revoked, or its rights change. It may be continued with
+        the rights that the caller has then.
         """
 
         async def handle(request: bytes, call: Call) -> bytes | None:
@@ -78,7 +79,13 @@ class Gate:
             if who.meter is not None and (pause_s := who.meter.count(len(message))):
                 await asyncio.sleep(pause_s)
             self._look()
-            who.check_continues()
+            try:
+                who.check_continues()
+            except UnauthenticatedError as error:
+                # The client may have another token by now. If not, it is refused when it continues.
+                raise UnavailableError(
+                    f"{error}; continue by the last resume token", retry_after_s=_RESUME_S
+                ) from error
             await send(message)
 
         return send_on_behalf

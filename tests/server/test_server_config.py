@@ -245,6 +245,18 @@ def test_a_configuration_is_checked_and_nothing_is_opened(cli: Commands, tmp_pat
     assert cli("proxy", str(tmp_path / "cluster.toml"), "--listen", "7420", "--check-config").code == 3
 
 
+def test_the_token_with_which_a_proxy_calls_its_nodes_is_checked(cli: Commands, tmp_path: Path) -> None:
+    path, token = tmp_path / "cluster.toml", tmp_path / "proxy.token"
+    path.write_text(CLUSTER + '[auth]\ntoken_file = "proxy.token"\n')
+    missing = cli("proxy", str(path), "--check-config")
+    assert (missing.code, f"{token}: cannot read this file of a token" in missing.err) == (3, True), missing.err
+    token.write_text("secret")
+    assert cli("proxy", str(path), "--check-config").code == 0
+    path.write_text(path.read_text().replace("127.0.0.1:7502", "node.example.org:7502"))
+    exposed = cli("proxy", str(path), "--check-config")
+    assert (exposed.code, "without encryption" in exposed.err) == (3, True), exposed.err
+
+
 @pytest.mark.parametrize("listen", ["0.0.0.0:7420", "[::]:7420"])
 def test_an_address_at_which_the_server_would_not_listen_is_not_valid(cli: Commands, listen: str) -> None:
     refused = cli("serve", "memory:", "--listen", listen, "--check-config")

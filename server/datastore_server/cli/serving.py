@@ -19,6 +19,7 @@ import click
 import msgspec
 
 from datastore.model.errors import ConfigError
+from datastore_client.channel import parse_target
 from datastore_client.tls import TlsFiles
 from datastore_server import logs
 from datastore_server.app import DRAIN_S, run_until_stopped, serve
@@ -40,6 +41,7 @@ from datastore_server.config import (
 )
 from datastore_server.coordination.checking import Findings, check
 from datastore_server.counting import counted
+from datastore_server.documents import within
 from datastore_server.limits import Limits, limits_of
 from datastore_server.operating import LogConfig, MetricsConfig
 from datastore_server.protection import protection_of
@@ -379,9 +381,17 @@ def proxy_command(
         tokens=config.auth.tokens,
     )
     if check_config:
+        _check_nodes(config, str(config_path))
         _print_valid(job, config_path, as_json=settings.json)
     else:
         _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
+
+
+def _check_nodes(config: Config, source: str) -> None:
+    """Raise ConfigError if the files with which nodes are reached are not valid, or cannot be used for one of them."""
+    credentials = within(f"{source}: ", Config.credentials, config)
+    for shard in config.shards:
+        within(f"{source}: shard {shard.name}: ", credentials.check_target, parse_target(shard.url))
 
 
 def _check_tokens(auth: AuthConfig) -> None:

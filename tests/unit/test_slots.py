@@ -280,6 +280,37 @@ def test_a_thread_that_would_be_answered_too_late_is_refused_at_once_or_at_its_t
     assert slots.acquire(300) is Turn.TAKEN
 
 
+def test_a_thread_that_gives_up_while_it_is_lent_a_slot_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_calls, "STUCK_S", 0.05)
+    slots = _calls.CallSlots(2, 10)
+    for _ in range(2):
+        slots.acquire(math.inf)
+    gave_up = threading.Event()
+    wake = _calls._Waiter.wake
+
+    def woken_late(waiter: _calls._Waiter, turn: Turn) -> None:
+        gave_up.wait(0.2)
+        wake(waiter, turn)
+
+    monkeypatch.setattr(_calls._Waiter, "wake", woken_late)
+
+    def in_a_hurry() -> None:
+        turn = slots.acquire(0.05)
+        gave_up.set()
+        if turn is Turn.TAKEN:
+            slots.release()
+
+    with ThreadPoolExecutor(2) as threads:
+        patient = threads.submit(slots.acquire, math.inf)
+        while slots._slots.waiting < 1:
+            time.sleep(0.001)
+        threads.submit(in_a_hurry).result()
+        assert patient.result() is Turn.TAKEN
+    for _ in range(3):
+        slots.release()
+    assert slots._slots.free == 2
+
+
 def test_closing_ends_the_wait_of_threads() -> None:
     slots = _calls.CallSlots(1, 1)
     slots.acquire(math.inf)

@@ -129,10 +129,10 @@ class CallSlots:
             if turn is not Turn.LATE or left_s <= STUCK_S:
                 return turn
             with self._lock:
-                lent = self._slots.lend() if turns == self._slots.turns else []
+                # Woken here, too: one that gives up must not miss that it was given a slot.
+                for other in self._slots.lend() if turns == self._slots.turns else []:
+                    other.wake(Turn.TAKEN)
             self._give_back()
-            for other in lent:
-                other.wake(Turn.TAKEN)
 
     def expected_s(self) -> float:
         """The expected duration of a call that asks for a slot now."""

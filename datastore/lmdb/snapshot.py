@@ -31,7 +31,7 @@ from datastore.model.errors import CorruptDataError
 
 __all__ = ["SNAPSHOT_BYTES", "SNAPSHOT_ENTRIES", "Snapshot"]
 
-#: How many entries, and about how many bytes, are read at once.
+#: How many entries and bytes are read at once; a larger entry is read alone.
 SNAPSHOT_ENTRIES = 2000
 SNAPSHOT_BYTES = 256 * 1024
 
@@ -102,12 +102,13 @@ class Snapshot:
                 records: list[bytes] = []
                 size = 0
                 for text, record in cursor:
-                    texts.append(text)
-                    records.append(record)
-                    size += len(text) + len(record)
-                    if size >= SNAPSHOT_BYTES or len(texts) == SNAPSHOT_ENTRIES:
+                    next_size = len(text) + len(record)
+                    if texts and (size + next_size > SNAPSHOT_BYTES or len(texts) == SNAPSHOT_ENTRIES):
                         yield self._kept(texts, records, with_expired=with_expired)
                         texts, records, size = [], [], 0
+                    texts.append(text)
+                    records.append(record)
+                    size += next_size
                 yield self._kept(texts, records, with_expired=with_expired)
         except lmdb.Error as error:
             raise_translated(error, self.directory)

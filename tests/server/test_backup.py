@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from datastore.lmdb import LMDBDatastore
 from datastore.lmdb.snapshot import Snapshot
 from datastore.model.entries import Write
 from datastore.model.errors import (
@@ -31,9 +34,11 @@ from datastore.model.query import Query
 from datastore.v1 import maintenance_pb2
 from datastore.wire import encode_value
 from datastore_client import aio as client
+from datastore_server import limits
 from datastore_server.backups import restoring
-from datastore_server.backups.catalog import Catalog
+from datastore_server.backups.catalog import MANIFEST, Catalog
 from datastore_server.backups.checking import verify
+from datastore_server.backups.parts import read_part
 from datastore_server.backups.rates import Rate
 from datastore_server.backups.sources import sources_of
 from datastore_server.backups.taking import Taking, take_backup
@@ -143,6 +148,19 @@ async def test_a_directory_is_backed_up_whether_its_node_runs_or_not(tmp_path: P
         code, text = await command("backup", source, str(directory), "--full")
         assert code == 5 and "the record of '/Kind1:00001' is damaged" in text
         assert len(Catalog(directory).backups) == 2
+
+
+async def test_the_largest_entries_are_backed_up_and_restored_after_small_ones(tmp_path: Path) -> None:
+    """A message has several entries only if they are small together: otherwise it would be too large."""
+    largest = limits.MESSAGE_BYTES - limits.RESERVED_BYTES - 100
+    sizes = [*[13_000] * 75, largest]
+    values = [encode_value(b"x" * size).data for size in sizes]
+    with LMDBDatastore(tmp_path / "a") as store:
+        store.restore([(b"/k:%06d" % place, value, Metadata(place + 1, 1, 1, 0)) for place, value in enumerate(values)])
+    async with nodes(tmp_path, "a", "b") as running:
+        backup = await back_up(running.urls["a"], tmp_path / "backups")
+        assert backup.entries == len(sizes)
+        assert (await restore_into(running.urls["b"], tmp_path / "backups")).entries == len(sizes)
 
 
 async def test_an_incremental_backup_reads_only_the_values_that_have_changed(tmp_path: Path) -> None:
@@ -492,6 +510,47 @@ async def test_a_damaged_backup_is_found_and_not_restored(tmp_path: Path, damage
         done = await command("restore", str(directory), running.urls["b"])
         assert done[0] == 5 and "CORRUPT_DATA" in done[1]
         assert await stored(running.urls["b"]) == {}
+
+
+async def test_a_damaged_length_in_a_backup_reserves_no_memory(tmp_path: Path) -> None:
+    directory = tmp_path / "backups"
+    async with filled(tmp_path) as running:
+        backup = await back_up(running.urls["a"], directory)
+    (part,) = Catalog(directory).paths(backup.nodes[0])
+    data = bytearray(part.read_bytes())
+    data[0] = 0xFF
+    part.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptDataError, match="is damaged at byte 0"):
+            list(read_part(part))
+        assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"parts": ["../secret.part"]},
+        {"parts": ["/etc/secret.part"]},
+        {"parts": ["0.part\0"]},
+        {"parts": [], "part_bytes": []},
+        {"part_bytes": []},
+        {"entries": -1},
+        {"version": -1},
+        {"version": 1 << 63},
+    ],
+)
+async def test_a_manifest_that_no_backup_has_written_is_refused(changed: dict[str, Any], tmp_path: Path) -> None:
+    async with filled(tmp_path) as running:
+        await back_up(running.urls["a"], tmp_path / "backups")
+    path = tmp_path / "backups" / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["backups"][0]["nodes"][0] |= changed
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(CorruptDataError, match=rf"{path} cannot be read"):
+        Catalog(tmp_path / "backups")
 
 
 async def command(*words: str) -> tuple[int, str]:

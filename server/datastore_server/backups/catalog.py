@@ -10,12 +10,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 
 from datastore.lmdb.directory import DirectoryLock
 from datastore.model.errors import ConfigError, CorruptDataError, InvalidError
+from datastore.model.expiry import MAX_EXPIRES_US
 from datastore_server.backups.parts import Part
 
 __all__ = ["MANIFEST", "Backup", "Catalog", "NodeBackup", "sync_directory"]
@@ -23,6 +24,10 @@ __all__ = ["MANIFEST", "Backup", "Catalog", "NodeBackup", "sync_directory"]
 MANIFEST = "manifest.json"
 #: The format of the manifest and of the parts.
 FORMAT = 1
+
+#: The name of a part, which is in the directory itself.
+_PartName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.-]+\.part\Z")]
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class NodeBackup(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,21 +37,25 @@ class NodeBackup(msgspec.Struct, frozen=True, kw_only=True):
     shard: str
     node_id: str
     #: The latest version that the node had given, and the time of the snapshot in microseconds since 1970.
-    version: int
+    version: Annotated[int, msgspec.Meta(ge=0, le=MAX_EXPIRES_US)]
     time_us: int
-    entries: int
+    entries: _Natural
     #: The sum of the checksums of keys and metadata, see SnapshotSummary.
     checksum: int
     #: The files with the entries: of all keys the last one, of unchanged values the ones before.
-    parts: tuple[str, ...]
+    parts: Annotated[tuple[_PartName, ...], msgspec.Meta(min_length=1)]
     #: The sizes of these files.
-    part_bytes: tuple[int, ...]
+    part_bytes: tuple[_Natural, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.parts) != len(self.part_bytes):
+            raise ValueError("parts and part_bytes differ in length")
 
 
 class Backup(msgspec.Struct, frozen=True, kw_only=True):
     """One backup: a snapshot of each node of a cluster, or of one node without a cluster."""
 
-    number: int
+    number: _Natural
     backup_id: str
     #: What was backed up, as it was named.
     source: str
@@ -57,7 +66,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     #: Whether only values that had changed since the backup before were read, of any node.
     incremental: bool
-    nodes: tuple[NodeBackup, ...]
+    nodes: Annotated[tuple[NodeBackup, ...], msgspec.Meta(min_length=1)]
 
     @property
     def entries(self) -> int:

@@ -18,12 +18,15 @@ from google.protobuf.message import DecodeError
 from xxhash import xxh3_64_intdigest
 
 from datastore.model.errors import CorruptDataError
+from datastore.model.limits import MESSAGE_BYTES
 from datastore.v1 import maintenance_pb2
 
 __all__ = ["Part", "PartWriter", "read_part"]
 
 #: The length of a message, and its xxh3-64.
 _HEAD = Struct(">IQ")
+#: A greater length is damaged: nodes send no messages that clients do not accept.
+_MOST_BYTES = MESSAGE_BYTES
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def _messages(file: BinaryIO) -> Iterator[tuple[int, Any]]:
     end = 0
     while len(head := file.read(_HEAD.size)) == _HEAD.size:
         length, checksum = _HEAD.unpack(head)
-        data = file.read(length)
+        data = file.read(min(length, _MOST_BYTES))
         if len(data) < length or xxh3_64_intdigest(data) != checksum:
             return
         try:

@@ -23,7 +23,7 @@ from datastore_server.maintenance.columns import SUM_MASK, content_checksum, enc
 
 __all__ = ["Restored", "Restoring", "restore"]
 
-#: How much one call stores: at most so many entries, and about so many bytes.
+#: How much one call stores: at most so many entries, and about so many bytes, or one larger entry.
 BATCH_ENTRIES = 500
 BATCH_BYTES = 1024 * 1024
 #: Entries that expire within so many seconds are not compared at the end: they may have expired until then.
@@ -66,9 +66,9 @@ async def restore(rows: Iterable[Row], restoring: Restoring) -> Restored:
         if times[3] and times[3] <= now_us:
             expired += 1
         elif (node := nodes.get(restoring.targets.owner_of(Key._trusted(key)))) is not None:
-            node.add(key, value, times)
-            if node.is_full:
+            if not node.has_room(key, value):
                 await node.flush()
+            node.add(key, value, times)
     restoring.advance(entries % BATCH_ENTRIES)
     await together([node.finish(restoring.backup.version) for node in nodes.values()])
     new = tuple(name for name, node in nodes.items() if not node.keeps_versions)
@@ -124,12 +124,12 @@ class _Node:
             self._checksum += content_checksum(key.encode(), value, kept)
         if key > self.restored_key:
             self._waiting.append((key, value, times))
-            self._waiting_bytes += len(key) + len(value) + 32
+            self._waiting_bytes += _sent_bytes(key, value)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether it is time to send what waits."""
-        return len(self._waiting) == BATCH_ENTRIES or self._waiting_bytes >= BATCH_BYTES
+    def has_room(self, key: str, value: bytes) -> bool:
+        """Whether another entry can be sent together with what waits."""
+        has_bytes = not self._waiting or self._waiting_bytes + _sent_bytes(key, value) <= BATCH_BYTES
+        return has_bytes and len(self._waiting) < BATCH_ENTRIES
 
     async def flush(self) -> None:
         """Send what waits, once the batch before is stored. Returns without waiting for this one."""
@@ -162,3 +162,8 @@ class _Node:
                 version=version,
             )
         )
+
+
+def _sent_bytes(key: str, value: bytes) -> int:
+    """About how many bytes of a message an entry takes, with its metadata."""
+    return len(key) + len(value) + 32

@@ -23,7 +23,7 @@ from datastore_server import observation
 from datastore_server.app import serve
 from tests.support import clusters
 from tests.support.clusters import background
-from tests.support.commands import COMMAND, Commands
+from tests.support.commands import COMMAND, Commands, run_here
 
 
 @contextmanager
@@ -147,3 +147,14 @@ def test_warnings_of_nodes_are_shown_by_their_proxy(monkeypatch: pytest.MonkeyPa
         (shown,) = run("status", "--json").lines
         assert [len(shard["warnings"]) for shard in shown["shards"]] == [1, 1, 1]
         assert re.search(r"^shard-1: warning: lmdb \S+: \d+% of the disk is free", run("status").out, re.MULTILINE)
+
+
+def test_a_caller_that_is_not_told_what_is_served_is_told_so(tmp_path: Path) -> None:
+    path, token = tmp_path / "tokens.toml", tmp_path / "shop.token"
+    created = run_here("token", "create", "shop", "--rights", "read", "--prefix", "/shop", "--tokens", str(path))
+    token.write_text(created.out)
+    with background() as loop, loop.running(serve(aio.DictDatastore(), tokens=path)) as server:
+        shown = run_here("status", "--server", server.url, "--token-file", str(token))
+    assert shown.code == 0
+    assert re.search(r"^server +grpc://", shown.out, re.MULTILINE)
+    assert "what it serves is only told to those who may read /" in shown.out

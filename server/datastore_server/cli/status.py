@@ -241,8 +241,10 @@ def _health_before(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _server_row(url: str, answer: service_pb2.DescribeStoreResponse) -> dict[str, Any]:
+    # Every server has a store, and says so to those who may know.
+    is_told = answer.HasField("store")
     return {
-        "role": "proxy" if answer.shards else "node",
+        "role": "proxy" if answer.shards else "node" if is_told else "server",
         "name": answer.shard_name or answer.cluster_name or None,
         "address": url,
         "health": "serving",
@@ -254,7 +256,7 @@ def _server_row(url: str, answer: service_pb2.DescribeStoreResponse) -> dict[str
         "durability": _DURABILITY.get(answer.durability),
         "security": _SECURITY.get(answer.transport_security),
         "version": answer.server_version or None,
-        "error": None,
+        "error": None if is_told else "what it serves is only told to those who may read /",
         "warnings": list(answer.warnings),
     }
 

@@ -129,7 +129,7 @@ def _with_tls(config: Config, tls: TlsConfig | None) -> Config:
     """The configuration with these files, too, and all servers with TLS if there is a certificate."""
     if tls is None or tls == TlsConfig():
         return config
-    tls = tls.completed(config.tls).checked("the command line", Path())
+    tls = tls.completed(config.tls).checked(None, Path())
     shards = [msgspec.structs.replace(shard, url=secure_url(shard.url)) for shard in config.shards if tls.cert]
     return msgspec.structs.replace(config, tls=tls, shards=shards or config.shards)
 

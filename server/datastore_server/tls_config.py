@@ -17,6 +17,16 @@ from datastore_server.documents import valid
 __all__ = ["TlsConfig"]
 
 
+#: The options of the command line by which the files are named.
+_OPTIONS = {
+    "cert": "--tls-cert",
+    "key": "--tls-key",
+    "client_ca": "--tls-client-ca",
+    "client_cert": "--cert",
+    "client_key": "--key",
+}
+
+
 class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The files of a server, all in PEM: `cert`, `key` and `client_ca` to listen, the others to reach its nodes."""
 
@@ -36,8 +46,11 @@ class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """These files, by absolute paths; those that are None are not given."""
         return cls(**{name: str(path.absolute()) for name, path in files.items() if path is not None})
 
-    def checked(self, source: str, base: Path) -> TlsConfig:
-        """The same with absolute paths, relative ones being below `base`. Raises ConfigError for a missing file."""
+    def checked(self, source: str | None, base: Path) -> TlsConfig:
+        """The same with absolute paths, relative ones being below `base`. Raises ConfigError for a missing file.
+
+        `source` is the file of the table; None if it completes options of the command line.
+        """
         for one, other in (("cert", "key"), ("key", "cert"), ("client_ca", "cert"), ("client_cert", "client_key")):
             _require(self, one, other, source)
         _require(self, "client_key", "client_cert", source)
@@ -65,6 +78,8 @@ class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-def _require(config: TlsConfig, one: str, other: str, source: str) -> None:
+def _require(config: TlsConfig, one: str, other: str, source: str | None) -> None:
     if getattr(config, one) is not None and getattr(config, other) is None:
+        if source is None:
+            raise ConfigError(f"{_OPTIONS[other]}: missing; {_OPTIONS[one]} needs it")
         raise ConfigError(f"{source}: tls.{other}: missing; tls.{one} needs it")

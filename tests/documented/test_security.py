@@ -20,7 +20,8 @@ ENCRYPTION, FIRST_STEPS, CLUSTER = blocks(PAGE, "sh")
 @pytest.mark.long("docs/security.md with certificates")
 def test_a_server_with_certificates(tmp_path: Path) -> None:
     made, _, status, _, checked = typed(ENCRYPTION, tmp_path)
-    assert made.startswith("Made ca.pem, ca-key.pem, server.pem, server-key.pem, client.pem, client-key.pem in tls.")
+    files = [f"tls/{name}{end}.pem" for name in ("ca", "server", "client") for end in ("", "-key")]
+    assert made.startswith(f"Made {', '.join(files)}.")
     assert "mutual tls" in status
     assert checked.startswith("'billing', for billing; signed by 'datastore CA of ")
     assert checked.endswith("Nothing is wrong.")

@@ -204,8 +204,8 @@ def test_a_command_that_cannot_connect_says_how_to_find_out_why(tls: Path, url: 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--tls-cert", "server.pem"], "the command line: tls.key: missing; tls.cert needs it"),
-        (["--tls-client-ca", "ca.pem"], "the command line: tls.cert: missing; tls.client_ca needs it"),
+        (["--tls-cert", "server.pem"], "Error: CONFIG: --tls-key: missing; --tls-cert needs it"),
+        (["--tls-client-ca", "ca.pem"], "Error: CONFIG: --tls-cert: missing; --tls-client-ca needs it"),
         (["--tls-cert", "server.pem", "--tls-key", "ada-key.pem"], "ada-key.pem is not the key of the certificate"),
         (["--tls-cert", "none.pem", "--tls-key", "ada-key.pem"], "none.pem: cannot read this file"),
     ],

@@ -36,7 +36,7 @@ def added(text: str, grant: Grant, source: str) -> str:
     before = parse_access(text, source)
     if grant.name in before.tokens:
         raise ConfigError(
-            f"{source} has a token {grant.name} already; revoke it first, or choose another name to have both a while"
+            f"{source} has a token {grant.name} already; revoke it first, or choose another name to use both meanwhile"
         )
     rest = text.rstrip("\n") + "\n\n" if text.strip() else f"{_HEADING}\n"
     return _checked(rest + _table(grant), Access({**before.tokens, grant.name: grant}, before.identities), source)

@@ -217,7 +217,7 @@ def _job_of(
         transport,
         observed,
         WAIT_S if served.wait_s is None else served.wait_s,
-        tls=served.tls.checked("the command line", Path()).files(),
+        tls=served.tls.checked(None, Path()).files(),
         tokens=served.auth.tokens,
     )
 
@@ -377,7 +377,7 @@ def proxy_command(
         limits_of(config.cluster.limits),
         transport,
         observing(config.metrics, config.log),
-        tls=tls.completed(config.tls).checked("the command line", Path()).files(),
+        tls=tls.completed(config.tls).checked(None, Path()).files(),
         tokens=config.auth.tokens,
     )
     if check_config:

@@ -110,7 +110,7 @@ def init_command(settings: Settings, directory: Path, hosts: tuple[str, ...], cl
     if settings.json:
         print_json({"files": list(map(str, paths))})
         return
-    click.echo(f"Made {', '.join(files)} in {directory}.")
+    click.echo(f"Made {', '.join(map(str, paths))}.")
     click.echo(
         f"\nA server, and a client:\n"
         f"  datastore serve memory: --tls-cert {directory}/server.pem --tls-key {directory}/server-key.pem\n"

@@ -36,6 +36,17 @@ class Running:
         assert done.code == code, done.err
         return done.out + done.err
 
+    def status_with(self, **health: str) -> dict[str, Any]:
+        """What `status` prints once the shards have this health: a busy machine may answer a probe too late."""
+        printed: dict[str, Any] = {}
+
+        def has_come() -> bool:
+            printed.update(json.loads(run_here("status", "--json", "--server", self.url).out or "{}"))
+            return {shard["name"]: shard["health"] for shard in printed.get("shards", ())} == health
+
+        wait_until(has_come)
+        return printed
+
     def count(self, key: str) -> str:
         """What `count` prints, nothing if it fails."""
         return run_here("count", key, "--server", self.url).out

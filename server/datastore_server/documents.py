@@ -42,8 +42,11 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     """The tables of a text. `source` names it in errors."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
+        # Not only TOMLDecodeError: Python reads no integers of thousands of digits.
         raise ConfigError(f"{source}: not TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{source}: not TOML: it is nested too deeply") from error
 
 
 def converted(document: Mapping[str, Any], kind: type[_Struct], source: str) -> _Struct:

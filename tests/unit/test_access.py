@@ -48,6 +48,8 @@ TOKEN = f'[token.a]\nhash = "{HASH}"\n'
         (f"{TOKEN}bytes_per_s = 0", ["token.a.bytes_per_s:"]),
         (f"[identity.a]\nhash = '{HASH}'", ["identity.a: hash: unknown key"]),
         ("[token.a", ["not TOML"]),
+        (f"token = {'[' * 10_000}", ["not TOML: it is nested too deeply"]),
+        (f"token = {'1' * 5000}", ["not TOML: Exceeds the limit"]),
     ],
 )
 def test_a_wrong_file_is_refused_naming_the_key_and_what_would_be_valid_without_secrets(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Hashable
 
 from google.rpc import status_pb2
@@ -30,7 +31,7 @@ class Arrivals:
 
     def begin(self, call: Hashable, end: Callable[[status_pb2.Status], object]) -> None:
         """Wait for the request of a call. If it is late, `end` is called with a status, on the event loop."""
-        self._waiting[call] = self._loop.time(), end
+        self._waiting[call] = time.monotonic(), end
 
     def has_come(self, call: Hashable) -> bool:
         """Note that the request has come, or never will. False if the call was ended before."""
@@ -46,7 +47,7 @@ class Arrivals:
             self._timer.cancel()
 
     def _end_late(self) -> None:
-        oldest = self._loop.time() - self._most_s
+        oldest = time.monotonic() - self._most_s
         # The oldest are first. Other threads change the dict meanwhile; copying it is one step.
         for call, (began, end) in self._waiting.copy().items():
             if began > oldest:

@@ -152,12 +152,12 @@ class QueueServer:
             rpc.finish(UNKNOWN_METHOD)
         elif method.takes_stream:
             self.hand_over(partial(self._begin, method, rpc, b""))
-        elif not self._has_to_read(rpc, partial(self._receive, method, rpc)):
+        elif not (self.unread.may_be_full and self._has_to_read(rpc, self._receive, method, rpc)):
             self._receive(method, rpc)
 
-    def _has_to_read(self, rpc: _Rpc, go_on: Callable[[], object]) -> bool:
+    def _has_to_read(self, rpc: _Rpc, go_on: Callable[..., object], *arguments: Any) -> bool:
         """Whether a client has to read answers first; then the call goes on when it has."""
-        return self.unread.may_be_full and self.unread.when_read(rpc.peer(), go_on)
+        return self.unread.when_read(rpc.peer(), partial(go_on, *arguments))
 
     def _receive(self, method: ServedMethod, rpc: _Rpc) -> None:
         if self._is_closed:
@@ -182,7 +182,7 @@ class QueueServer:
         if request is None:
             rpc.finish(NO_REQUEST)
         # Many calls may have begun before the first was answered.
-        elif not self._has_to_read(rpc, partial(self._answer, method, rpc, request)):
+        elif not (self.unread.may_be_full and self._has_to_read(rpc, self._answer, method, rpc, request)):
             self._answer(method, rpc, request)
 
     def _answer(self, method: ServedMethod, rpc: _Rpc, request: bytes) -> None:

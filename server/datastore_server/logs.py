@@ -48,6 +48,8 @@ WINDOW_S = 10.0
 #: How many characters of a key, or other client data, are shown.
 SHOWN_CHARACTERS = 200
 
+#: Where a message has a fact; or `%%`, which is a per cent sign.
+_PLACEHOLDER = re.compile(r"%[-#0-9., +]*[a-zA-Z%]")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -167,7 +169,7 @@ class RateLimit(logging.Filter):
         """Whether to write the record. The first one after a gap also reports the gap."""
         if record.levelno >= logging.ERROR:
             return True
-        now, key = self._clock(), getattr(record, "kind", str(record.msg))
+        now, key = self._clock(), getattr(record, "kind", None) or _kind_of(str(record.msg))
         window = self._windows.setdefault(key, _Window(now))
         if now >= window.began + WINDOW_S:
             left_out, window = window.left_out, _Window(now)
@@ -185,6 +187,11 @@ class RateLimit(logging.Filter):
         for key, window in list(self._windows.items()):
             if window.left_out:
                 yield f"{window.left_out:,} more {key} were not logged one by one"
+
+
+def _kind_of(message: str) -> str:
+    """The kind of an event that has no name for it: its message, without facts."""
+    return _PLACEHOLDER.sub(lambda found: "%" if found[0] == "%%" else "…", message)
 
 
 class _Window:

@@ -163,6 +163,13 @@ def test_the_kind_of_an_event_is_not_its_text_if_it_is_named() -> None:
     assert list(limited.limit.left_out()) == ["2 more calls were not logged one by one"]
 
 
+def test_the_kind_of_an_event_without_a_name_shows_where_its_facts_would_be() -> None:
+    limited = Limited()
+    for _ in range(LINES + 2):
+        limited.passed("read %s, %d%%")
+    assert list(limited.limit.left_out()) == ["2 more read …, …% were not logged one by one"]
+
+
 def test_internal_errors_are_never_left_out() -> None:
     limited = Limited()
     assert None not in [limited.passed("incident", level=logging.ERROR) for _ in range(10 * LINES)]

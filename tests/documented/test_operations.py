@@ -107,11 +107,11 @@ class Machine:
 def test_an_operator_who_types_the_page_has_a_cluster(
     tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
-    (config,) = blocks(PAGE, "toml")
+    config, shard = blocks(PAGE, "toml")
     ports = {
         f":{port}": f":{unused_tcp_port_factory()}" for port in sorted(set(re.findall(r":(\d{4})\b", PAGE.read_text())))
     }
-    install, units, secure, configure, start, watch, backup, reload, upgrade, containers = blocks(PAGE, "sh")
+    install, units, secure, configure, start, watch, backup, grow, reload, upgrade, containers = blocks(PAGE, "sh")
     with ExitStack() as stack:
         machine = Machine(tmp_path, ports, stack)
         machine.type(install)
@@ -127,8 +127,11 @@ def test_an_operator_who_types_the_page_has_a_cluster(
         machine.type(watch)
         assert "datastore_" in (machine.folder / "metrics.txt").read_text()
         machine.type(backup)
+        machine.write("cluster.toml", f"{config}\n{shard}")
+        *_, plan, _, _ = machine.type(grow)
+        assert "shard-2   shard-3" in plan
         machine.type(reload)
-        assert all(printed.count("serving") == 3 for printed in machine.type(upgrade) if printed)
+        assert all(printed.count("serving") == 4 for printed in machine.type(upgrade) if printed)
         assert machine.type("datastore get /shop/Cart:7") == ['{"items":3}\n']
         (machine.folder / "deploy/compose").mkdir(parents=True)
         machine.type(containers)

@@ -43,8 +43,8 @@ class Channels:
             if line is not None:
                 self._replaced.add(line)
             channel = open_channel(self._target, self._credentials, _OPTIONS[kind])
-            line = self._lines[kind] = _Line(channel, shown)
-        return Call(self, line, getattr(line.channel, kind)(path))
+            line = self._lines[kind] = _Line(kind, channel, shown)
+        return Call(self, line, line.method(path))
 
     def take_all(self) -> list[grpc.Channel]:
         """All channels, to be closed; there are none afterwards. The caller holds the connection's lock."""
@@ -62,12 +62,21 @@ class Channels:
 
 
 class _Line:
-    """A channel, the credentials that it shows, and its open calls."""
+    """A channel for calls of one kind, the credentials that it shows, and its open calls."""
 
-    def __init__(self, channel: grpc.Channel, shown: grpc.ChannelCredentials | None) -> None:
+    def __init__(self, kind: str, channel: grpc.Channel, shown: grpc.ChannelCredentials | None) -> None:
         self.channel = channel
         self.shown = shown
         self.calls: set[Call] = set()
+        self._kind = kind
+        self._methods: dict[str, Callable[..., Any]] = {}
+
+    def method(self, path: str) -> Callable[..., Any]:
+        """What makes calls of the method at `path`: kept, because gRPC takes longer to make it than to find it."""
+        method = self._methods.get(path)
+        if method is None:
+            method = self._methods[path] = getattr(self.channel, self._kind)(path)
+        return method
 
 
 class Call:

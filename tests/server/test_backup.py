@@ -49,6 +49,7 @@ from tests.support import processes
 from tests.support.backups import CutError, back_up, interrupts_after, restore_into, stored
 from tests.support.commands import COMMAND, run_here
 from tests.support.growing import SOURCE, Nodes, apply_now, fill, nodes, proxy
+from tests.support.local_clusters import wait_until
 from tests.support.placements import placement
 from tests.support.waiting import until
 from tests.unit.test_lmdb_versions import make_old, raw
@@ -626,7 +627,7 @@ def test_a_backup_and_a_restore_survive_kills(tmp_path: Path) -> None:
         killed("restore", str(directory), target.url, when=is_half_restored)
         target.kill()
         target.start()
-        assert "being restored" in run_here("count", "/", "--server", target.url, "--timeout", "1").err
+        wait_until(lambda: "being restored" in run_here("count", "/", "--server", target.url, "--timeout", "1").err)
         assert run_here("restore", str(directory), target.url).code == 0
         outs = [
             run_here("query", "/", "--recursive", "--metadata", "--json", "--server", node.url).out

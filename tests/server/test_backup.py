@@ -513,6 +513,15 @@ async def test_a_damaged_backup_is_found_and_not_restored(tmp_path: Path, damage
         assert await stored(running.urls["b"]) == {}
 
 
+@pytest.mark.parametrize(("made", "said"), [(False, "no such file or directory"), (True, "has neither manifest.json")])
+async def test_what_cannot_be_verified_is_named(tmp_path: Path, made: bool, said: str) -> None:
+    target = tmp_path / "target"
+    if made:
+        target.mkdir()
+    with pytest.raises(ConfigError, match=f"{target}.*{said}"):
+        await verify(str(target), lambda _: None)
+
+
 async def test_a_damaged_length_in_a_backup_reserves_no_memory(tmp_path: Path) -> None:
     directory = tmp_path / "backups"
     async with filled(tmp_path) as running:

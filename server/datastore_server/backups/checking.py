@@ -63,6 +63,10 @@ def _directory(target: str) -> Path | None:
     directory = lmdb_directory(target)
     if directory is not None:
         return directory
+    if not Path(target).exists():
+        raise ConfigError(
+            f"{target}: there is no such file or directory; name the URL of a node, a directory, or a configuration"
+        )
     if (Path(target) / DATA_FILE).exists():
         return Path(target)
     if Path(target).is_dir() and not (Path(target) / MANIFEST).exists():

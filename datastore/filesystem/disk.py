@@ -123,8 +123,8 @@ def write(path: str, data: bytes, *, fsync: bool) -> None:
             os.fsync(file.fileno())
 
 
-def sync_directory(directory: str) -> None:
-    """Flush a directory to disk."""
+def sync_directory(directory: str | os.PathLike[str]) -> None:
+    """Flush a directory to disk, so that changes of the names in it are durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

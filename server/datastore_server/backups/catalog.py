@@ -14,12 +14,13 @@ from typing import Annotated, Self
 
 import msgspec
 
+from datastore.filesystem.disk import sync_directory
 from datastore.lmdb.directory import DirectoryLock
 from datastore.model.errors import ConfigError, CorruptDataError, InvalidError
 from datastore.model.expiry import MAX_EXPIRES_US
 from datastore_server.backups.parts import Part
 
-__all__ = ["MANIFEST", "Backup", "Catalog", "NodeBackup", "sync_directory"]
+__all__ = ["MANIFEST", "Backup", "Catalog", "NodeBackup"]
 
 MANIFEST = "manifest.json"
 #: The format of the manifest and of the parts.
@@ -171,12 +172,3 @@ class Catalog:
         path.replace(self.directory / MANIFEST)
         sync_directory(self.directory)
         self.backups = backups
-
-
-def sync_directory(directory: Path) -> None:
-    """Make changes of the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from datastore import wire
 from datastore.engine.placement import NodePlacement
+from datastore.filesystem.disk import sync_directory
 from datastore.lmdb import LMDBDatastore
 from datastore.lmdb.records import stamps_of, unpack_all
 from datastore.lmdb.snapshot import Snapshot
 from datastore.model.errors import CorruptDataError, PlacementError
 from datastore.model.metadata import Metadata
-from datastore_server.backups.catalog import Catalog, NodeBackup, sync_directory
+from datastore_server.backups.catalog import Catalog, NodeBackup
 from datastore_server.backups.merging import Row, rows_of
 from datastore_server.backups.parts import read_part
 from datastore_server.backups.restoring import BATCH_ENTRIES, Restored

@@ -18,7 +18,6 @@ import pytest
 
 from datastore import aio, wire
 from datastore.model.errors import DatastoreError
-from datastore.model.key import Key
 from datastore.v1 import placement_pb2, query_pb2, service_pb2, value_pb2
 from datastore_server.call import Answer, Call, ServedMethod
 from datastore_server.limits import Limits, unit_of
@@ -28,7 +27,7 @@ from datastore_server.transport import _options as transport_options
 from datastore_server.transport import new_transport
 from tests.support.commands import run_here
 from tests.support.http2 import GET, dial
-from tests.support.serving import Endless, Running, entry, everything, value
+from tests.support.serving import Endless, Held, Running, entry, everything, value
 from tests.support.waiting import PATIENCE_S
 
 Start = Callable[..., Awaitable[Running]]
@@ -138,20 +137,6 @@ def padding(size: int) -> bytes:
             ]
             return b"\xfa\x7f" + bytes(head) + bytes(length)
     raise AssertionError(size)
-
-
-class Held(aio.DictDatastore):
-    """Answers when released."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun = 0
-        self.go_on = asyncio.Event()
-
-    async def get(self, key: Key) -> Any:
-        self.begun += 1
-        await self.go_on.wait()
-        return None
 
 
 # Keys, values and batches

@@ -10,25 +10,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from datastore import aio
-from datastore.model.errors import UnavailableError
 from datastore_server.describe import ShardInfo
 from datastore_server.placement.service import PLACEMENT_SERVICE
 from datastore_server.service import SERVICE
 from datastore_server.shard_watch import watching
 from tests.server.conftest import Start
+from tests.support.serving import Away
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-class Away(aio.DictDatastore):
-    """A store that does not answer while `is_away`."""
-
-    is_away = False
-
-    async def read(self, keys: Any, options: Any) -> Any:
-        if self.is_away:
-            raise UnavailableError("no route to it")
-        return await super().read(keys, options)
 
 
 async def health(channel: grpc.aio.Channel, name: str) -> Any:

@@ -15,7 +15,7 @@ import pytest
 from datastore import aio, wire
 from datastore.aio.lift import lift
 from datastore.lmdb import LMDBDatastore
-from datastore.model.errors import ConditionFailedError, ConfigError, InvalidKeyError, UnavailableError
+from datastore.model.errors import ConditionFailedError, ConfigError, InvalidKeyError
 from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore_client.aio import connect
@@ -29,6 +29,7 @@ from datastore_server.service import DatastoreService
 from tests.support.certificates import write_files, write_pair
 from tests.support.clusters import proxy
 from tests.support.metrics import metrics, page
+from tests.support.serving import Away
 
 ANYWHERE = "127.0.0.1:0"
 
@@ -148,17 +149,6 @@ async def test_a_proxy_reports_the_state_of_its_shards() -> None:
     slots = [value for (name, _), value in found.items() if name == "datastore_shard_slots"]
     assert up == [0, 1, 1]
     assert sum(slots) == 16_384
-
-
-class Away(aio.DictDatastore):
-    """A store that does not answer while `is_away`."""
-
-    is_away = False
-
-    async def read(self, keys: Any, options: Any) -> Any:
-        if self.is_away:
-            raise UnavailableError("no route to it")
-        return await super().read(keys, options)
 
 
 async def test_the_probes_say_whether_the_server_lives_and_may_get_calls() -> None:

@@ -25,28 +25,10 @@ from datastore_client.aio import connect
 from datastore_server import topology
 from datastore_server.limits import Limits
 from tests.support import clusters
-from tests.support.serving import Endless, Running, entry, everything
+from tests.support.serving import Endless, Held, Running, entry, everything
 from tests.support.waiting import PATIENCE_S
 
 GET = service_pb2.GetRequest(key=value_pb2.Key(text="/k"))
-
-
-class Held(aio.DictDatastore):
-    """Answers when released."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun = 0
-        self.go_on = asyncio.Event()
-
-    async def get(self, key: Key) -> Any:
-        self.begun += 1
-        await self.go_on.wait()
-        return await super().get(key)
-
-    async def put(self, key: Key, value: Any) -> None:
-        await self.get(key)
-        await super().put(key, value)
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> tuple[str, bool]:

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from datastore.v1 import query_pb2, service_pb2, value_pb2
+from datastore.wire.varints import length_delimited, length_prefix
 from tests.support.vectors import vectors
 
 __all__ = ["SECRET", "Requests"]
@@ -197,7 +198,7 @@ class Requests:
     # Trees that hurt
 
     def _delimited(self, number: int, content: bytes) -> bytes:
-        return _varint(number << 3 | 2) + _varint(len(content)) + content
+        return length_delimited(length_prefix(number << 3 | 2), content)
 
     def _nested(self) -> bytes:
         """One field in another, thousands deep."""
@@ -214,7 +215,8 @@ class Requests:
 
     def _claiming(self) -> bytes:
         """Lengths of what is not there."""
-        return _varint(self._random.randrange(1, 16) << 3 | 2) + _varint(self._random.choice([100, 2**31, 2**63]))
+        tag = length_prefix(self._random.randrange(1, 16) << 3 | 2)
+        return tag + length_prefix(self._random.choice([100, 2**31, 2**63]))
 
     def _grouped(self) -> bytes:
         """Groups, which nobody uses."""
@@ -224,17 +226,8 @@ class Requests:
     def _unknown(self) -> bytes:
         """Fields of strange numbers and types."""
         fields = [
-            _varint(self._random.choice([0, 1, 2**29 - 1, 2**29, 2**32]) << 3 | self._random.randrange(8))
+            length_prefix(self._random.choice([0, 1, 2**29 - 1, 2**29, 2**32]) << 3 | self._random.randrange(8))
             + self._random.randbytes(8)
             for _ in range(20)
         ]
         return b"".join(fields)
-
-
-def _varint(number: int) -> bytes:
-    data = bytearray()
-    while number > 127:
-        data.append(number & 127 | 128)
-        number >>= 7
-    data.append(number)
-    return bytes(data)

@@ -6,8 +6,9 @@ A Link is a TCP relay. It knows connections and bytes, but not what they mean, n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
+
+from tests.support.relays import relayed
 
 __all__ = ["ANSWERS", "BOTH", "REQUESTS", "Link", "link"]
 
@@ -156,13 +157,6 @@ class _Connection:
             await asyncio.gather(over, *ways, return_exceptions=True)
 
 
-@asynccontextmanager
-async def link(port: int) -> AsyncIterator[tuple[str, Link]]:
+def link(port: int) -> AbstractAsyncContextManager[tuple[str, Link]]:
     """A URL that leads to the server on `port` through a Link."""
-    link_ = Link(port)
-    server = await asyncio.start_server(link_.connected, "127.0.0.1", 0)
-    async with server:
-        try:
-            yield f"grpc://127.0.0.1:{server.sockets[0].getsockname()[1]}", link_
-        finally:
-            await link_.end()
+    return relayed(Link(port))

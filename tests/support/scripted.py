@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 from datastore import wire
 from datastore.model.errors import DatastoreError
 from datastore.v1 import query_pb2, service_pb2
+from tests.support.relays import relayed
 from tests.support.serving import entry
 from tests.support.waiting import PATIENCE_S
 
@@ -237,13 +238,6 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-@asynccontextmanager
-async def broken_wire(port: int, **faults: Any) -> AsyncIterator[tuple[str, Wire]]:
+def broken_wire(port: int, **faults: Any) -> AbstractAsyncContextManager[tuple[str, Wire]]:
     """A URL that leads to the server on `port`, through a Wire."""
-    wire_ = Wire(port, **faults)
-    server = await asyncio.start_server(wire_.connected, "127.0.0.1", 0)
-    async with server:
-        try:
-            yield f"grpc://127.0.0.1:{server.sockets[0].getsockname()[1]}", wire_
-        finally:
-            await wire_.end()
+    return relayed(Wire(port, **faults))

@@ -11,6 +11,7 @@ import grpc
 from datastore import aio, wire
 from datastore.aio.cursor import Cursor
 from datastore.model.entries import Batch, Position
+from datastore.model.errors import UnavailableError
 from datastore.model.key import Key
 from datastore.v1 import query_pb2, service_pb2, service_pb2_grpc, value_pb2
 from datastore_server.app import Server
@@ -87,3 +88,32 @@ class Endless(aio.Datastore):
                 yield Batch(keys, [self._value] * 10, position=Position(b"", keys[-1]), scanned=10)
         finally:
             self.closed.set()
+
+
+class Held(aio.DictDatastore):
+    """Answers when released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0
+        self.go_on = asyncio.Event()
+
+    async def get(self, key: Key) -> Any:
+        self.begun += 1
+        await self.go_on.wait()
+        return await super().get(key)
+
+    async def put(self, key: Key, value: Any) -> None:
+        await self.get(key)
+        await super().put(key, value)
+
+
+class Away(aio.DictDatastore):
+    """A store that does not answer while `is_away`."""
+
+    is_away = False
+
+    async def read(self, keys: Any, options: Any) -> Any:
+        if self.is_away:
+            raise UnavailableError("no route to it")
+        return await super().read(keys, options)

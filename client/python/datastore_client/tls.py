@@ -20,7 +20,7 @@ from datastore_client.token_file import TokenFile, check_encrypted
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Credentials", "FilePath", "Pem", "TlsFiles", "check_use", "system_ca"]
+__all__ = ["Credentials", "FilePath", "Pem", "TlsFiles", "check_use", "read_file", "system_ca"]
 
 FilePath: TypeAlias = str | os.PathLike[str]
 
@@ -98,7 +98,7 @@ class Credentials:
         """What gRPC needs to connect over TLS; another object when the files have changed."""
         pem = self._files.current()
         if pem is not self._pem or self._for_channels is None:
-            roots = pem.ca if pem.ca is not None or (path := system_ca()) is None else _read_file(path)
+            roots = pem.ca if pem.ca is not None or (path := system_ca()) is None else read_file(path)
             self._for_channels = grpc.ssl_channel_credentials(roots, pem.key, pem.cert)
             self._pem = pem
         return self._for_channels
@@ -129,18 +129,19 @@ def check_use(
 
 def _read(ca: Path | None, cert: Path | None, key: Path | None) -> Pem:
     """The contents of the files. Raises ConfigError if they are not valid, or change meanwhile."""
-    pem = Pem(*(None if path is None else _read_file(path) for path in (ca, cert, key)))
+    pem = Pem(*(None if path is None else read_file(path) for path in (ca, cert, key)))
     if pem.ca is not None:
         _check_ca(ca, pem.ca)
     if cert is not None and key is not None:
         _check_pair(cert, key)
         # The check has read the files, too.
-        if (_read_file(cert), _read_file(key)) != (pem.cert, pem.key):
+        if (read_file(cert), read_file(key)) != (pem.cert, pem.key):
             raise ConfigError(f"{cert} and {key} changed while they were read")
     return pem
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The contents of a file. Raises ConfigError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from datastore.model.errors import ConfigError
+from datastore_client.tls import read_file
 from datastore_server.certificates.inspection import Report, described, expiring, problems_of
 
 __all__ = ["look_at_files"]
@@ -32,7 +33,7 @@ def look_at_files(
 
 
 def _certificates(path: Path) -> list[x509.Certificate]:
-    pem = _read(path)
+    pem = read_file(path)
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:
@@ -41,7 +42,7 @@ def _certificates(path: Path) -> list[x509.Certificate]:
 
 def _problems_of_key(path: Path, cert: x509.Certificate) -> list[str]:
     try:
-        pem = _read(path)
+        pem = read_file(path)
     except ConfigError as error:
         return [str(error)]
     try:
@@ -57,10 +58,3 @@ def _problems_of_key(path: Path, cert: x509.Certificate) -> list[str]:
     if path.stat().st_mode & 0o077:
         problems.append(f"{path} can be read by other users: chmod 600 {path}")
     return problems
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read this file: {error.strerror}") from error

@@ -181,7 +181,7 @@ async def test_streams_of_others_go_on_when_the_file_changes(guarded: Guarded, s
 
 
 async def test_equal_watches_of_callers_with_other_rights_share_nothing(guarded: Guarded, stub: Any) -> None:
-    """Equal watches are read once for all of them: whoever may not read joins none."""
+    """Equal watches share one reader: a caller without the right to read must not join it."""
     guarded.grant([Right.READ], "/")
     me = bearer(guarded.token)
     watch = stub.Watch(service_pb2.WatchRequest(query=EVERYTHING), metadata=me)

@@ -33,7 +33,7 @@ __all__ = ["AuthorizedDatastore"]
 
 
 class AuthorizedDatastore(ShimDatastore):
-    """A store, for whoever calls: see `callers`.
+    """A store that enforces the rights of the current caller, see `callers`.
 
     A key for which the caller lacks a right raises PermissionDeniedError, per item in batches, and so does a scope of
     which it may not read all: the store below is not asked. Nothing is left out silently.

@@ -16,7 +16,7 @@ __all__ = ["Caller", "caller", "set_caller"]
 
 
 class Caller:
-    """Whoever has one token, or a certificate with one identity, at one state of its rights.
+    """A caller, known by a token or by the identity in a certificate, with its rights at one moment.
 
     `named` is what errors and logs call it.
     """

@@ -41,7 +41,7 @@ class Verifier:
         return blake2b(token.encode("utf-8", "replace"), key=self._key, digest_size=32).digest()
 
     def is_wrong(self, digest: bytes, hashed: str | None) -> bool:
-        """Whether a token was compared with this hash, or with none, in vain."""
+        """Whether this token is known not to match this hash, or to have none."""
         return self._wrong.get(digest, "") == hashed
 
     async def verify(self, token: str, hashed: str | None, client: str) -> bool:

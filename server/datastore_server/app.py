@@ -94,10 +94,10 @@ class Server:
     without it they are queried. `snapshots` reads those of its store, if it has any. If `watched` names the store,
     health follows it, and the server waits for it when it starts, at most `wait_s` (UnavailableError). `membership` is
     that of a proxy; while the nodes do not match its configuration, health is NOT_SERVING. `tokens` is the file that
-    lists the callers to serve; without one, anyone who can connect is served. `transport` is
-    what carries the calls, see the package of that name. Metrics and probes are served by HTTP at `metrics`, from the beginning of the start,
-    unless that is None. Calls that take `slow_call_s` are logged, and all are traced with `tracing`, which the server
-    closes.
+    lists the callers to serve; without one, anyone who can connect is served. `transport` is what carries the
+    calls, see the package of that name. Metrics and probes are served by HTTP at `metrics`, from the beginning of
+    the start, unless that is None. Calls that take `slow_call_s` are logged, and all are traced with `tracing`,
+    which the server closes.
     """
 
     def __init__(

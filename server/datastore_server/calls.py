@@ -20,7 +20,7 @@ from datastore.v1 import maintenance_pb2, placement_pb2, service_pb2
 from datastore_server.call import Call
 from datastore_server.logs import kind, shown
 
-__all__ = ["SLOW_CALL_S", "STREAM_FACTOR", "CallLog", "Recorder", "Totals"]
+__all__ = ["SLOW_CALL_S", "STREAMS", "STREAM_FACTOR", "CallLog", "Recorder", "Totals"]
 
 _log = logging.getLogger("datastore.server")
 
@@ -40,6 +40,8 @@ _METHODS = {
     )
     for method in service.methods
 }
+#: The methods that answer with a stream.
+STREAMS = frozenset(name for name, method in _METHODS.items() if method.server_streaming)
 #: The methods whose requests name one entry: each call that succeeds counts as one.
 _OF_ONE_ENTRY = frozenset({"Get", "Put", "Delete", "Patch", "Touch", "Contains"})
 #: The reason of unary calls whose client disconnected, or whose deadline passed.
@@ -57,7 +59,7 @@ class CallLog:
 
     def recorder(self, method: str) -> Recorder:
         """What records calls of a method from now on, in one thread at a time."""
-        is_stream = _METHODS[method].server_streaming
+        is_stream = method in STREAMS
         slow_s = self._slow_call_s * (STREAM_FACTOR if is_stream else 1)
         recorder = (_StreamRecorder if is_stream else Recorder)(method, slow_s, self.now)
         self._recorders.append(recorder)
@@ -209,6 +211,7 @@ class _StreamRecorder(Recorder):
 
 def _total(recorders: list[Recorder], now: float) -> Totals:
     """What recorders of one method have recorded together."""
+    method = recorders[0].method
     began = [
         began for recorder in recorders if isinstance(recorder, _StreamRecorder) for began in [*recorder.open.values()]
     ]
@@ -219,7 +222,7 @@ def _total(recorders: list[Recorder], now: float) -> Totals:
         errors += recorder.errors.copy()
     calls = seconds.count + sum(recorder.refused_calls for recorder in recorders)
     entries = sum(recorder.entries for recorder in recorders)
-    if recorders[0].method in _OF_ONE_ENTRY:
+    if method in _OF_ONE_ENTRY:
         entries = max(0, calls - errors.total())
     return Totals(
         calls,
@@ -230,7 +233,7 @@ def _total(recorders: list[Recorder], now: float) -> Totals:
         entries,
         len(began),
         now - min(began, default=now),
-        _METHODS[recorders[0].method].server_streaming,
+        method in STREAMS,
     )
 
 

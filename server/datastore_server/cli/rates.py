@@ -6,20 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from datastore.model.histogram import quantile
-from datastore.v1 import maintenance_pb2, placement_pb2, service_pb2
+from datastore.v1 import service_pb2
+from datastore_server.calls import STREAMS
 
 __all__ = ["Rates", "hit_rate", "rates"]
-
-_STREAMS = frozenset(
-    method.name
-    for service in (
-        service_pb2.DESCRIPTOR.services_by_name["DatastoreService"],
-        placement_pb2.DESCRIPTOR.services_by_name["PlacementService"],
-        maintenance_pb2.DESCRIPTOR.services_by_name["MaintenanceService"],
-    )
-    for method in service.methods
-    if method.server_streaming
-)
 
 
 class Rates(NamedTuple):
@@ -49,7 +39,7 @@ def rates(before: service_pb2.Load | None, after: service_pb2.Load | None) -> Ra
         previous = earlier.get(method.method, service_pb2.Load.Method())
         calls += method.calls - previous.calls
         failed += method.failed - previous.failed
-        if method.method not in _STREAMS:
+        if method.method not in STREAMS:
             previous_durations = previous.durations or [0] * len(method.durations)
             new = [count - old for count, old in zip(method.durations, previous_durations, strict=False)]
             durations = [one + other for one, other in zip(durations, new, strict=False)]

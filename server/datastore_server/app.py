@@ -153,7 +153,7 @@ class Server:
             cluster=cluster,
             require_expected=self._node.require_expected,
             placement=None if membership is not None else lambda: self._node.known_placement,
-            store_failure=lambda: None if self._watch is None else self._watch.failure,
+            store_failure=self._store_failure,
             calls=self._calls,
             gate=self._gate,
             pulse=self._pulse,
@@ -263,9 +263,13 @@ class Server:
             self._node.datastore.become_unknown(failure)
         await self._report(failure is None)
 
+    def _store_failure(self) -> DatastoreError | None:
+        """Why the store does not answer, if its health is followed; None if it does."""
+        return None if self._watch is None else self._watch.failure
+
     async def _restore_changed(self) -> None:
         """Report that calls are refused from now on, because the node is restored, or no more."""
-        await self._report(self._watch is None or self._watch.failure is None)
+        await self._report(self._store_failure() is None)
 
     async def _load(self) -> None:
         if self._membership is None:
@@ -294,7 +298,7 @@ class Server:
         if self._health is not None:
             await self._health.report(serves, SERVICE, PLACEMENT_SERVICE)
             if self._membership is None:
-                await self._health.note("store", serves=self._watch is None or self._watch.failure is None)
+                await self._health.note("store", serves=self._store_failure() is None)
 
     async def note_shard(self, name: str, is_up: bool) -> None:
         """Set the health of a shard of a proxy, which has the name `shard/NAME`."""
@@ -325,10 +329,9 @@ class Server:
             return "the server is shutting down"
         if self._server is None:
             return "the server is starting"
-        if self._watch is not None and self._watch.failure is not None:
-            return str(self._watch.failure)
-        if self._node.datastore.refusal is not None:
-            return str(self._node.datastore.refusal)
+        failure = self._store_failure() or self._node.datastore.refusal
+        if failure is not None:
+            return str(failure)
         return "" if self._serves else "the nodes do not match the configuration: see datastore status"
 
     def _check_soon(self, beat: int) -> None:

@@ -44,13 +44,13 @@ def observing_options(function: _Function) -> _Function:
         slow_call_ms: int | None,
         **rest: Any,
     ) -> Any:
-        def observing(metrics_table: MetricsConfig | None, log_table: LogConfig | None) -> Observing:
-            listen = metrics or (metrics_table or MetricsConfig()).listen
+        def observing(metrics_table: MetricsConfig, log_table: LogConfig) -> Observing:
+            listen = metrics or metrics_table.listen
             if listen is not None:
                 parse_metrics_address(listen)
             given = {"level": log_level, "format": log_format, "slow_call_ms": slow_call_ms}
             changed = {name: value for name, value in given.items() if value is not None}
-            return Observing(listen, msgspec.structs.replace(log_table or LogConfig(), **changed))
+            return Observing(listen, msgspec.structs.replace(log_table, **changed))
 
         return function(*arguments, observing=observing, **rest)
 

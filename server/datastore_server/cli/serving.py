@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -45,7 +45,7 @@ from datastore_server.documents import within
 from datastore_server.limits import Limits, limits_of
 from datastore_server.operating import LogConfig, MetricsConfig
 from datastore_server.protection import protection_of
-from datastore_server.server_config import load_server
+from datastore_server.server_config import ServerConfig, load_server
 from datastore_server.shard_watch import watching
 from datastore_server.signals import handle_reload_signal, handle_stop_signals
 from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
@@ -154,7 +154,7 @@ def serve_command(
     insecure: bool,
     transport: TransportName,
     stop_with_stdin: bool,
-    observing: Callable[[MetricsConfig | None, LogConfig | None], Observing],
+    observing: Callable[[MetricsConfig, LogConfig], Observing],
 ) -> None:
     """Serve STORE over gRPC until stopped: lmdb:///DIRECTORY stores entries on disk, memory: in memory.
 
@@ -237,8 +237,8 @@ class _Served:
     #: By name. Those of the command line override those of the file.
     limits: dict[str, Any] = field(default_factory=dict)
     tls: TlsConfig = field(default_factory=TlsConfig)
-    metrics: MetricsConfig | None = None
-    log: LogConfig | None = None
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    log: LogConfig = field(default_factory=LogConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
 
     def builder(self, store: StoreUrl) -> Callable[[], Topology]:
@@ -256,6 +256,17 @@ class _Served:
         """A copy with settings of a file where the command line has none."""
         return replace(self, **{name: value for name, value in found.items() if getattr(self, name) is None})
 
+    def with_tables(self, file: Config | ServerConfig, limits: Mapping[str, Any]) -> _Served:
+        """A copy with the tables of a file, of which the command line may override single settings."""
+        return replace(
+            self,
+            limits={**limits, **self.limits},
+            tls=self.tls.completed(file.tls),
+            auth=self.auth.completed(file.auth),
+            metrics=file.metrics,
+            log=file.log,
+        )
+
 
 def _configured(given: _Served, path: Path) -> _Served:
     """The node completed from a file, which describes a cluster with this shard, or one server."""
@@ -263,15 +274,7 @@ def _configured(given: _Served, path: Path) -> _Served:
         raise click.UsageError("--config takes store and cluster from the file: leave out STORE and --cluster")
     if given.shard is None:
         server = load_server(path)
-        completed = replace(
-            given,
-            limits=server.limits.shown() | given.limits,
-            tls=given.tls.completed(server.tls),
-            auth=given.auth.completed(server.auth),
-            metrics=server.metrics,
-            log=server.log,
-        )
-        return completed.completed(
+        return given.with_tables(server, server.limits.shown()).completed(
             store=server.store, listen=server.listen, state_dir=server.state_dir, wait_s=server.wait_s
         )
     config = load_config(path)
@@ -284,21 +287,13 @@ def _configured(given: _Served, path: Path) -> _Served:
             f"{path}: shard {shard.name} has no store; add it to the file, or name it: "
             f"datastore serve STORE --cluster {config.cluster.name} --shard {shard.name}"
         )
-    tls = given.tls.completed(config.tls)
-    if parse_server_url(shard.url).is_secure and tls.cert is None:
+    configured = given.with_tables(config, config.cluster.limits)
+    if parse_server_url(shard.url).is_secure and configured.tls.cert is None:
         raise ConfigError(
             f"{path}: shard {shard.name} is reached at {shard.url}, so its node needs a certificate: cert and key of"
             " [tls], or --tls-cert and --tls-key"
         )
-    completed = replace(
-        given,
-        limits=config.cluster.limits | given.limits,
-        tls=tls,
-        auth=given.auth.completed(config.auth),
-        metrics=config.metrics,
-        log=config.log,
-    )
-    return completed.completed(
+    return configured.completed(
         store=parse_store_url(shard.store),
         listen=str(parse_server_url(shard.url)),
         durability=shard.durability,
@@ -346,7 +341,7 @@ def proxy_command(
     insecure: bool,
     transport: TransportName,
     stop_with_stdin: bool,
-    observing: Callable[[MetricsConfig | None, LogConfig | None], Observing],
+    observing: Callable[[MetricsConfig, LogConfig], Observing],
 ) -> None:
     """Serve the shards in CONFIG.toml behind one address, as if they were one store.
 
@@ -512,7 +507,7 @@ def cluster_command(
     tls: TlsConfig,
     tokens: str | None,
     token_file: str | None,
-    observing: Callable[[MetricsConfig | None, LogConfig | None], Observing],
+    observing: Callable[[MetricsConfig, LogConfig], Observing],
 ) -> int:
     """Start several nodes on LMDB and a proxy on this machine, each in its own process, and watch them until stopped.
 

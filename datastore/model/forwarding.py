@@ -1,7 +1,7 @@
-"""What calls made on behalf of an incoming call carry on of it: its request id and its trace.
+"""The metadata that an incoming call passes on to the calls made on its behalf: its request id and its trace.
 
-A server says where to find it; a store that calls other servers asks. It follows tasks and threads as context variables
-do.
+A server sets where it comes from, and a store that calls other servers gets it. It follows tasks and threads as context
+variables do.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _source: ContextVar[Callable[[], Forwarded] | None] = ContextVar("datastore.forw
 
 
 def set_forwarded(source: Callable[[], Forwarded]) -> None:
-    """Set what provides the metadata for everything called from here. It is asked only if there is a call to make."""
+    """Set the source of the metadata for all calls made in this context. It is called once per call made."""
     _source.set(source)
 
 
 def forwarded() -> Forwarded:
-    """The metadata that a call made now carries on."""
+    """The metadata for a call made now."""
     source = _source.get()
     return () if source is None else source()

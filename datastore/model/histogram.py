@@ -1,4 +1,4 @@
-"""How often values fall into ranges: latencies, the sizes of commits. Pure."""
+"""Histograms, e.g. of latencies and the sizes of commits. Pure."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class Histogram:
 
 
 def quantile(part: float, counts: Sequence[int], bounds: Sequence[float] = SECONDS_BOUNDS) -> float | None:
-    """The value below which this part (0 to 1) of the counted values lies; None without values.
+    """The value below which this part (0 to 1) of the counted values falls; None without values.
 
-    Interpolated within its range, as Prometheus's `histogram_quantile` does; above all bounds it is the last bound.
+    Interpolated within its range, as Prometheus's `histogram_quantile` does; above the last bound it is that bound.
     """
     rank = part * sum(counts)
     if not sum(counts):

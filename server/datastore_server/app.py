@@ -72,7 +72,7 @@ STATUS_S = 1.0
 #: How long a proxy waits before it retries to read its own placement from its nodes, in seconds.
 LOAD_AGAIN_S = 0.25
 
-#: How often the server looks whether its store is nearly full or a certificate ends: in beats of the pulse, so seconds.
+#: How often the server checks for nearly full stores and expiring certificates: in beats of the pulse, so seconds.
 SOON_BEATS = 30
 
 #: How many new objects trigger garbage collection. A stream creates two for each entry, which reference counting
@@ -195,7 +195,7 @@ class Server:
 
     @property
     def metrics_url(self) -> str | None:
-        """Where the metrics are, once the server has started: http://HOST:PORT/metrics, or https. None for nowhere."""
+        """Where the metrics are, once the server has started: http://HOST:PORT/metrics, or https. None without them."""
         if self._metrics_at is None:
             return None
         return f"{'https' if self._metrics_at.is_secure else 'http'}://{self._metrics_at}/metrics"
@@ -268,7 +268,7 @@ class Server:
         return None if self._watch is None else self._watch.failure
 
     async def _restore_changed(self) -> None:
-        """Report that calls are refused from now on, because the node is restored, or no more."""
+        """Report that calls are now refused, because the node is being restored, or served again."""
         await self._report(self._store_failure() is None)
 
     async def _load(self) -> None:
@@ -306,8 +306,8 @@ class Server:
             await self._health.note(f"shard/{name}", serves=is_up)
 
     async def _serve_metrics(self, address: Address) -> None:
-        """Serve metrics and probes where calls are allowed too: to other machines over TLS, if the server has it."""
-        # Loaded when it is needed: a server without metrics starts faster.
+        """Serve metrics and probes under the same rules as calls: to other machines over TLS, if the server has it."""
+        # Loaded only when needed: a server without metrics starts faster.
         from datastore_server.metrics.http import HttpPort
 
         first, *_ = await resolve(address)
@@ -335,13 +335,13 @@ class Server:
         return "" if self._serves else "the nodes do not match the configuration: see datastore status"
 
     def _check_soon(self, beat: int) -> None:
-        """Log what is nearly full, and which certificates end soon, each text once until there is none."""
+        """Log what is nearly full, and which certificates expire soon; each text once, until there are no warnings."""
         if beat % SOON_BEATS:
             return
         warnings = [*space_warnings(self._datastore.describe()), *self._service.protection.expiring()]
         for text in warnings:
             if text not in self._warned:
-                _log.warning("%s", text, extra=kind("warnings of what will be full or end"))
+                _log.warning("%s", text, extra=kind("warnings of full stores and expiring certificates"))
         self._warned = self._warned.union(warnings) if warnings else set()
 
     async def stop(self) -> None:

@@ -24,9 +24,9 @@ class ClientGoneError(Exception):
     """A message could not be sent because the client has disconnected."""
 
 
-#: What calls made on behalf of another one carry on: its name, and its trace in the form of the W3C.
+#: The metadata that a call passes on to the calls made on its behalf: its request id and its W3C trace context.
 _FORWARDED = frozenset({wire.REQUEST_ID, "traceparent", "tracestate"})
-#: The longest value that is passed on; it takes room that the metadata of the other call needs. W3C's own limit.
+#: The longest value that is passed on, because metadata is limited in size. W3C's own limit.
 FORWARDED_CHARACTERS = 512
 #: The length of a random request id: 16 hexadecimal digits.
 _REQUEST_ID_BYTES = 8
@@ -54,17 +54,17 @@ class Call:
     metadata: Iterable[tuple[str, str | bytes]] = ()
     #: The client's address, the same for all RPCs on one connection.
     peer: Callable[[], str] = str
-    #: The names in the client's certificate, which was verified: its subject alternative names, without any its common
-    #: name. Empty for a client that was not asked for a certificate.
+    #: The names in the client's certificate, which was verified: its subject alternative names, or its common name
+    #: if it has none. Empty for a client that was not asked for a certificate.
     identities: Callable[[], tuple[str, ...]] = tuple
     #: Sends a message of a stream. Returns when the transport can take another one, so that the client sets the pace.
     #: Raises ClientGoneError if the client has disconnected.
     send: Callable[[bytes], Awaitable[None]] = _sends_nothing
     #: The next message of the client, if the method takes a stream; None after the last one.
     receive: Callable[[], Awaitable[bytes | None]] = _receives_nothing
-    #: How many entries the handler has counted that no metric has yet.
+    #: Entries that the handler has counted and that are not in the metrics yet.
     entries: int = 0
-    #: The metadata that continues this call's trace, if it is traced here; otherwise its caller's trace is passed on.
+    #: The metadata that continues this call's trace, if it is traced here; otherwise the caller's trace is passed on.
     trace: Forwarded | None = None
     _request_id: str | None = None
 
@@ -74,7 +74,7 @@ class Call:
 
     @property
     def request_id(self) -> str:
-        """What names this call in logs and errors: the caller's `x-request-id` if it is well-formed, or a random one.
+        """The id of this call in logs and errors: the caller's `x-request-id` if it is well-formed, or a random one.
 
         It is determined when it is first needed, which for most calls is never.
         """
@@ -83,7 +83,7 @@ class Call:
         return self._request_id
 
     def join(self, request_id: str) -> None:
-        """Use the id of a call that was made on behalf of this one and failed, unless this one is named already."""
+        """Use the id of a call that was made on behalf of this one and failed, unless this one already has an id."""
         if self._request_id is None:
             self._request_id = self._given_request_id() or request_id
 

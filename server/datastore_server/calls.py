@@ -26,7 +26,7 @@ _log = logging.getLogger("datastore.server")
 
 #: Calls that take longer are logged, e.g. a write that waits for a slow disk. In seconds.
 SLOW_CALL_S = 1.0
-#: Streams, which include the time that their readers take, are slow if they take so many times longer.
+#: How many times longer a stream may take before it is slow: its time includes that of its reader.
 STREAM_FACTOR = 10
 #: Requests up to this size are parsed again for their key; a larger one would block other calls.
 SHOWN_REQUEST_BYTES = 16 * 1024
@@ -58,7 +58,7 @@ class CallLog:
         self._recorders: list[Recorder] = []
 
     def recorder(self, method: str) -> Recorder:
-        """What records calls of a method from now on, in one thread at a time."""
+        """A new recorder for calls of a method, which one thread at a time may use."""
         is_stream = method in STREAMS
         slow_s = self._slow_call_s * (STREAM_FACTOR if is_stream else 1)
         recorder = (_StreamRecorder if is_stream else Recorder)(method, slow_s, self.now)
@@ -66,7 +66,7 @@ class CallLog:
         return recorder
 
     def totals(self) -> dict[str, Totals]:
-        """What was recorded so far, by method, for the methods that were called."""
+        """The totals since the start, of each method that was called."""
         found = {}
         for method in sorted({recorder.method for recorder in self._recorders}):
             total = _total([recorder for recorder in self._recorders if recorder.method == method], self.now())
@@ -210,7 +210,7 @@ class _StreamRecorder(Recorder):
 
 
 def _total(recorders: list[Recorder], now: float) -> Totals:
-    """What recorders of one method have recorded together."""
+    """The combined totals of the recorders of one method."""
     method = recorders[0].method
     began = [
         began for recorder in recorders if isinstance(recorder, _StreamRecorder) for began in [*recorder.open.values()]

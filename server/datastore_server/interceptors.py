@@ -37,7 +37,7 @@ _STATUS_BYTES = 3500
 
 
 def check_expected(call: Call, require_expected: Callable[[str], None]) -> None:
-    """Raise what `require_expected` raises for the identity that the caller expects of the server, if it says one."""
+    """Raise what `require_expected` raises for the server that the caller expects, if it names one."""
     for name, value in call.metadata:
         if name == wire.EXPECTATION:
             require_expected(str(value))
@@ -96,7 +96,7 @@ def _is_cancelled() -> bool:
 
 
 def status_of(error: BaseException, method: str, call: Call | None = None) -> status_pb2.Status:
-    """The status for an error, with the id of the call that it answers. Logs the server's own failures."""
+    """The status for an error, with the request id of its call. Logs the server's own failures."""
     if call is not None and isinstance(error, DatastoreError) and error.request_id is not None:
         call.join(error.request_id)
     status = wire.error_to_status(_public(error, method, call), text_bytes=STATUS_TEXT_BYTES)

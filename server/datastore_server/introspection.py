@@ -54,7 +54,7 @@ class Health(health_aio.HealthServicer):  # type: ignore[misc]  # the package ha
             await self.note(service, serves=serves)
 
     async def note(self, name: str, *, serves: bool) -> None:
-        """Set SERVING or NOT_SERVING for something else with a name: a store, a shard."""
+        """Set SERVING or NOT_SERVING for one name: a service, a store, a shard."""
         answer = health_pb2.HealthCheckResponse
         await self.set(name, answer.SERVING if serves else answer.NOT_SERVING)
 

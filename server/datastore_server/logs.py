@@ -3,8 +3,8 @@
     2026-11-28T18:12:04.123Z INFO serving lmdb in /var/lib/ds (sync, 34,006 entries) at grpc://127.0.0.1:7420
     {"time": "2026-11-28T18:12:04.123Z", "level": "info", "event": "serving lmdb in ..."}
 
-In text only tracebacks continue on further, indented lines. They are without the texts of their exceptions, which may
-quote what clients store, unless the level is DEBUG. Knows nothing about the events.
+In text only tracebacks continue on further, indented lines. Unless the level is DEBUG they leave out the texts of
+exceptions, which may quote what clients store. Knows nothing about the events.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 Format: TypeAlias = Literal["text", "json"]
-#: Of the levels, the first writes most.
+#: From the one that writes most to the one that writes least.
 LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 FORMATS: tuple[Format, ...] = ("text", "json")
 
@@ -48,7 +48,7 @@ WINDOW_S = 10.0
 #: How many characters of a key, or other client data, are shown.
 SHOWN_CHARACTERS = 200
 
-#: Where a message has a fact; or `%%`, which is a per cent sign.
+#: A placeholder in a message, or `%%`, which is a percent sign.
 _PLACEHOLDER = re.compile(r"%[-#0-9., +]*[a-zA-Z%]")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -56,13 +56,13 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 def kind(text: str, **known: object) -> dict[str, object]:
     """The `extra` of a logging call that names the kind of event, in the plural. The default is its message.
 
-    Facts as in `facts`.
+    `known` is as for `facts`.
     """
     return {"kind": text, **facts(**known)}
 
 
 def facts(**known: object) -> dict[str, object]:
-    """The `extra` of a logging call with what JSON has as separate members; text shows only the `request_id`."""
+    """The `extra` of a logging call with the members that its JSON line gets; text shows only the `request_id`."""
     return {"facts": {name: fact for name, fact in known.items() if fact is not None}}
 
 
@@ -190,7 +190,7 @@ class RateLimit(logging.Filter):
 
 
 def _kind_of(message: str) -> str:
-    """The kind of an event that has no name for it: its message, without facts."""
+    """The kind of an event whose kind has no name: its message with placeholders left open."""
     return _PLACEHOLDER.sub(lambda found: "%" if found[0] == "%%" else "…", message)
 
 

@@ -1,4 +1,4 @@
-"""What a server is and does at a moment, for DescribeStore and the metrics, and what an operator should know of it.
+"""A snapshot of a server for DescribeStore and the metrics, and the warnings that its operator should see.
 
 Pure data and decisions. Knows no stores and makes no calls.
 """
@@ -26,7 +26,7 @@ DISK_FREE_PART = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One server at a moment."""
+    """The state of one server at one moment."""
 
     description: Description
     cluster: ClusterInfo = field(default_factory=ClusterInfo)
@@ -36,20 +36,20 @@ class Observation:
     placement: NodePlacement | None = None
     #: Why the store does not answer, or None.
     failure: DatastoreError | None = None
-    #: What was called so far, by method.
+    #: The calls since the start, by method.
     totals: Mapping[str, Totals] = field(default_factory=dict)
     calls_in_hand: int = 0
     uptime_s: float = 0.0
-    #: How late the event loop was lately, in seconds: calls waited so long before they began.
+    #: The maximum delay of the event loop in recent seconds: calls waited this long before they began. In seconds.
     lag_s: float = 0.0
-    #: What an operator should do something about soon.
+    #: What an operator should act on soon.
     warnings: Sequence[str] = ()
 
 
 def parts_of(description: Description, name: str = "") -> Iterator[tuple[str, Description]]:
-    """Every store of a composition, with a name for it that has only its place and kind.
+    """Every store of a composition, with a name made of its position and kind.
 
-    A store above a single other one is left out of the names below it: `lmdb`, `tiered.0.lru`, `tiered.1.lmdb`.
+    A store with a single child is left out of the names below it: `lmdb`, `tiered.0.lru`, `tiered.1.lmdb`.
     """
     named = f"{name}{description.kind}"
     yield named, description

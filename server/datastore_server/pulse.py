@@ -1,6 +1,6 @@
-"""How late the event loop is, measured once a second: the first sign of a server that has too much to do.
+"""The delay of the event loop, measured once a second: the first sign of an overloaded server.
 
-Knows no calls: it only sleeps, and sees how long that takes.
+Knows no calls: it only sleeps, and measures how long that takes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BEATS = 10
 
 
 class Pulse:
-    """The event loop of one server, from when it is made."""
+    """Measures the event loop of one server, and its uptime from when this object is made."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -32,11 +32,11 @@ class Pulse:
 
     @property
     def lag_s(self) -> float:
-        """How late the event loop was at most, lately, in seconds."""
+        """The maximum delay of the event loop in the last 10 seconds, in seconds."""
         return max(self._late_s, default=0.0)
 
     async def beat(self, each: Callable[[int], object]) -> None:
-        """Measure until cancelled. `each` is called every time, with the number of the measurement."""
+        """Measure until cancelled. Calls `each` after every measurement, with its number from 0."""
         number = 0
         while True:
             due = self._clock() + INTERVAL_S

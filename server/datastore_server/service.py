@@ -157,9 +157,9 @@ class DatastoreService:
         ]
 
     def _handlers(self) -> Iterator[tuple[MethodDescriptor, Handler]]:
-        """Each RPC with its handler, which finds out who calls before anything else."""
+        """Each RPC with its handler, which identifies the caller before anything else."""
         for method, handler in handlers_of(_DESCRIPTOR, self):
-            # A watch that continues says by its token what it expects.
+            # The token of a resumed watch has what it expects.
             if self._require_expected is not None and method.name != "Watch":
                 handler = expecting(handler, self._require_expected)
             if self._gate is not None:
@@ -326,7 +326,7 @@ class DatastoreService:
                 self._trimmer.note()
 
     def _require_readable(self, query: Query) -> None:
-        """Refuse a query that has no more results like the same one before its end, for which the store is asked."""
+        """Require the rights for a finished query, which is answered without the store that checks them otherwise."""
         if self._gate is not None:
             caller().require_scope(Right.READ, query.key)
 

@@ -1,4 +1,4 @@
-"""Tells the service manager that started this process, e.g. systemd with `Type=notify`, how far it is.
+"""Notifies the service manager that started this process, e.g. systemd with `Type=notify`, of its state.
 
 The protocol is that of sd_notify(3): a datagram of assignments to the socket that the environment names. Without a
 service manager nothing is sent.
@@ -21,7 +21,7 @@ def ready(url: str) -> None:
 
 
 def stopping() -> None:
-    """Report that the server finishes its calls and ends."""
+    """Report that the server is shutting down."""
     _notify("STOPPING=1", "STATUS=finishing the calls in progress")
 
 

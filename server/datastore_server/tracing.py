@@ -28,7 +28,7 @@ __all__ = ["FLUSH_S", "Tracing", "tracing_of"]
 
 _log = logging.getLogger("datastore.server")
 
-#: How long a server that stops waits for the last spans to be sent, in seconds.
+#: How long a stopping server waits for the last spans to be sent, in seconds.
 FLUSH_S = 5.0
 #: The only protocol of those that the variables can name whose package is in the extra.
 _PROTOCOL = "http/protobuf"
@@ -81,7 +81,7 @@ def tracing_of(environment: Mapping[str, str]) -> Tracing | None:
 
 
 class Tracing:
-    """Wraps methods so that each call has a span, and sends the spans in a thread of its own."""
+    """Wraps methods so that each call has a span, and sends the spans in a separate thread."""
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -102,7 +102,7 @@ class Tracing:
             answer = answer_now(request, call) if answer_now is not None else None
             if answer is not None:
                 _end(span, answer)
-            # Otherwise the call is served again, with a span of that; one that is not ended is not sent.
+            # Otherwise the call is served again, with another span; a span that is not ended is not sent.
             return answer
 
         return replace(
@@ -142,7 +142,7 @@ class Tracing:
         return span
 
     async def aclose(self) -> None:
-        """Send what is left, for at most FLUSH_S."""
+        """Send the remaining spans, for at most FLUSH_S."""
         closing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, FLUSH_S)

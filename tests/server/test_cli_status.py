@@ -157,4 +157,4 @@ def test_a_caller_that_is_not_told_what_is_served_is_told_so(tmp_path: Path) -> 
         shown = run_here("status", "--server", server.url, "--token-file", str(token))
     assert shown.code == 0
     assert re.search(r"^server +grpc://", shown.out, re.MULTILINE)
-    assert "what it serves is only told to those who may read /" in shown.out
+    assert "what it serves is only shown to callers that may read /" in shown.out

@@ -1,4 +1,4 @@
-"""The options about how servers are watched: their metrics and their log."""
+"""The options for observing a server: its metrics and its log."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Observing:
-    """How a server is watched."""
+    """How a server can be observed."""
 
-    #: Where the metrics are served; None for nowhere.
+    #: The address of the metrics; None if they are not served.
     metrics: str | None
     log: LogConfig
 
@@ -68,7 +68,7 @@ def observing_options(function: _Function) -> _Function:
             "--slow-call-ms",
             type=click.IntRange(min=1),
             metavar="N",
-            help="Log calls that take so many milliseconds, and streams that take ten times longer.  [default: 1000]",
+            help="Log calls that take at least N milliseconds, and streams that take ten times that.  [default: 1000]",
         ),
     )
     return add(command)  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""How fast a server works: the differences between two samples of what it has done since it started. Pure."""
+"""The rates of a server between two samples of its totals. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Rates", "hit_rate", "rates"]
 
 
 class Rates(NamedTuple):
-    """What a server did between two samples, and its state in the second. None for what is not known."""
+    """What a server did between two samples, and its state in the second. None for what is unknown."""
 
     calls_per_s: float | None = None
     failed_per_s: float | None = None
-    #: Half of the unary calls took at most so long, and all but a hundredth of them.
+    #: Percentiles of the durations of unary calls.
     p50_ms: float | None = None
     p99_ms: float | None = None
     open_streams: int | None = None

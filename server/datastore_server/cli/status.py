@@ -44,7 +44,7 @@ _DURABILITY = {
 
 
 @click.command("status", short_help="Show what a server serves, and its health.")
-@click.option("--watch", is_flag=True, help="Show it again and again, with what each server did meanwhile.")
+@click.option("--watch", is_flag=True, help="Show it repeatedly, with what each server did in between.")
 @click.option(
     "--interval",
     "interval_s",
@@ -69,12 +69,12 @@ def status_command(settings: Settings, *, watch: bool, interval_s: float) -> int
     and "unavailable" for one that does not answer. "slots" is how many of the 16,384 slots the node owns. "bytes" is
     the disk space in use, including reusable space. "security" is how connections are protected: "tls" or "mutual tls";
     "loopback" is not encrypted, and only for its own machine; "insecure" is not encrypted, for other machines too.
-    "tiers" are the caches of a store and what they are before, with their hits and misses since the server started. A
+    "tiers" are the caches of a store and the store behind them, with their hits and misses since the server started. A
     proxy shows the sum of its shards, or nothing while one of them does not answer.
 
     With --watch, until Ctrl-C, there are also, from each server that can be reached from here, its calls and failed
-    calls a second, how long half of its unary calls took at most, and all but a hundredth ("p50", "p99"), its open
-    streams, the part of its reads that a cache answered, and how late its event loop was at most in the last ten
+    calls a second, the 50th and 99th percentiles of the durations of its unary calls ("p50", "p99"), its open streams,
+    the part of its reads that a cache answered, and the maximum delay of its event loop in the last ten
     seconds ("lag"). Where the output is not a terminal, tables follow one another; with --json, a line each.
 
     Exit code 4 if the server, or any shard behind it, does not serve or cannot be reached.
@@ -99,7 +99,7 @@ def status_command(settings: Settings, *, watch: bool, interval_s: float) -> int
 
 
 def _print_tiers(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print how often each tier of each server had what was read."""
+    """Print the hits and misses of each tier of each server."""
     tiers = [(row["name"] or row["address"], tier) for row in rows for tier in row["tiers"] or ()]
     cells = [
         [name, tier["store"], cell(tier["hits"]), cell(tier["misses"]), cell(tier["hit_rate"])] for name, tier in tiers
@@ -131,13 +131,13 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def json_of(asked: Asked, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The rows for programs."""
+    """The rows as an object for JSON."""
     cluster = {"cluster": asked.answer.cluster_name, "epoch": asked.answer.placement_epoch}
     return {**rows[0], **cluster, "shards": rows[1:]}
 
 
 class Asked(NamedTuple):
-    """What a server and its shards answered at a moment."""
+    """The answers of a server and its shards in one sample."""
 
     answer: service_pb2.DescribeStoreResponse
     #: The row of the server, and those of its shards, each with its load if it could be reached.
@@ -241,10 +241,10 @@ def _health_before(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _server_row(url: str, answer: service_pb2.DescribeStoreResponse) -> dict[str, Any]:
-    # Every server has a store, and says so to those who may know.
-    is_told = answer.HasField("store")
+    # Every server has a store, but only shows it to callers with the right.
+    shows_store = answer.HasField("store")
     return {
-        "role": "proxy" if answer.shards else "node" if is_told else "server",
+        "role": "proxy" if answer.shards else "node" if shows_store else "server",
         "name": answer.shard_name or answer.cluster_name or None,
         "address": url,
         "health": "serving",
@@ -256,7 +256,7 @@ def _server_row(url: str, answer: service_pb2.DescribeStoreResponse) -> dict[str
         "durability": _DURABILITY.get(answer.durability),
         "security": _SECURITY.get(answer.transport_security),
         "version": answer.server_version or None,
-        "error": None if is_told else "what it serves is only told to those who may read /",
+        "error": None if shows_store else "what it serves is only shown to callers that may read /",
         "warnings": list(answer.warnings),
     }
 

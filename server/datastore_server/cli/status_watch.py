@@ -1,4 +1,4 @@
-"""`status --watch`: the same as `status`, again and again, with what each server did in between."""
+"""`status --watch`: the output of `status`, repeated, with what each server did in between."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _print_json(asked: Asked, rows: list[dict[str, Any]]) -> None:
 
 
 def _printer(stack: ExitStack) -> Callable[[Asked, list[dict[str, Any]]], None]:
-    """What shows a sample to people: it replaces the one before on a terminal, and follows it elsewhere."""
+    """Shows a sample to people: on a terminal in place of the one before, elsewhere below it."""
     if not sys.stdout.isatty():
         return _print_table
     from rich.console import Group
@@ -105,7 +105,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]
 
 
 def _cell(key: str, value: Any) -> Any:
-    """Rates with a digit, times with three that count; others as in `status`."""
+    """Rates with one decimal, times with three significant digits; others as in `status`."""
     if value is None or key == "hit_rate" or not isinstance(value, float):
         return cell(value)
     return f"{value:,.1f}" if key.endswith("_per_s") else f"{value:,.3g}"

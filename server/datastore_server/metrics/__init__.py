@@ -1,1 +1,1 @@
-"""What a server measures, for Prometheus: `definitions`, what each is at a moment (`samples`), and the HTTP port."""
+"""Metrics for Prometheus: their `definitions`, their current values (`samples`), and the port that serves them."""

@@ -27,13 +27,13 @@ _METHOD, _STORE, _SHARD = ("method",), ("store",), ("shard",)
 
 _DEFINED = (
     # The server
-    Metric("datastore_build_info", "gauge", "Always 1; `version` is that of the software.", ("version",)),
+    Metric("datastore_build_info", "gauge", "Always 1; `version` is the version of the software.", ("version",)),
     Metric("datastore_serving", "gauge", "Whether health is SERVING: 1, or 0 while calls are refused."),
     Metric("datastore_warnings", "gauge", "How many warnings `datastore status` shows, e.g. of a full disk."),
     Metric(
         "datastore_event_loop_lag_seconds",
         "gauge",
-        "How late the event loop was, at most, in the last 10 seconds: calls waited so long before they began.",
+        "The maximum delay of the event loop in the last 10 seconds: calls waited this long before they began.",
     ),
     # Calls
     Metric("datastore_calls_total", "counter", "Calls that have ended, including those that failed.", _METHOD),
@@ -92,7 +92,7 @@ _DEFINED = (
     Metric("datastore_store_change_log_bytes", "gauge", "Size of the changes kept in memory.", _STORE),
     Metric("datastore_store_watchers", "gauge", "Open watches of the store; equal watches of clients are one.", _STORE),
     # Placement
-    Metric("datastore_placement_epoch", "gauge", "The epoch of the placement; not there without one."),
+    Metric("datastore_placement_epoch", "gauge", "The epoch of the placement; missing without one."),
     Metric("datastore_owned_slots", "gauge", "How many of the 16,384 slots a placed node owns."),
     # Shards, at a proxy
     Metric("datastore_shard_up", "gauge", "Whether the shard answers: 1 or 0.", _SHARD),

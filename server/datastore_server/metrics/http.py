@@ -1,7 +1,7 @@
-"""The HTTP port of a server: `/metrics` for Prometheus, `/healthz` and `/readyz` for those who have no gRPC probe.
+"""The HTTP port of a server: `/metrics` for Prometheus, `/healthz` and `/readyz` for supervisors without gRPC probes.
 
-Serves in threads of its own, and asks the event loop for everything: an answer shows that it turns. Knows samples, but
-not where they come from.
+Serves in separate threads, and asks the event loop for every answer, so an answer shows that the loop runs. Knows
+samples, but not where they come from.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ANSWER_S = 5.0
 CONNECTIONS = 32
 #: How long a connection may take to send its request, and to take the answer, in seconds.
 CONNECTION_S = 10.0
-#: How often the thread that accepts connections looks whether it should stop, in seconds.
+#: How often the thread that accepts connections checks whether it should stop, in seconds.
 _POLL_S = 0.05
 
 _T = TypeVar("_T")
@@ -178,7 +178,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Contexts:
-    """How connections are encrypted: with the certificate in the files, for clients that need none themselves."""
+    """The TLS contexts of connections, with the certificate in the files. Clients need no certificate."""
 
     def __init__(self, files: TlsFiles) -> None:
         self._files = files

@@ -1,4 +1,4 @@
-"""The values of the metrics at a moment. Pure: an Observation in, samples out."""
+"""The current values of the metrics. Pure: an Observation in, samples out."""
 
 from __future__ import annotations
 

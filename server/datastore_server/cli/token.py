@@ -93,7 +93,7 @@ def _bytes_per_s(context: click.Context, option: click.Parameter, given: str | N
 @json_option
 @click.pass_obj
 def create_command(
-    settings: Settings | None,
+    settings: Settings,
     *,
     name: str,
     rights: tuple[tuple[str, ...], ...],
@@ -126,7 +126,7 @@ def create_command(
         now,
     )
     edit(path, lambda text: added(text, grant, str(path)))
-    if settings is not None and settings.json:
+    if settings.json:
         print_json({"name": name, "token": token, "tokens": str(path)})
         return
     click.echo(token)
@@ -154,10 +154,10 @@ def _rights_of(rights: tuple[tuple[str, ...], ...], prefixes: tuple[str, ...]) -
 @_tokens_option
 @json_option
 @click.pass_obj
-def list_command(settings: Settings | None, *, path: Path) -> None:
+def list_command(settings: Settings, *, path: Path) -> None:
     """List the tokens, and the identities of certificates, with their rights."""
     rows = _rows(load_access(path))
-    if settings is not None and settings.json:
+    if settings.json:
         print_json(rows)
         return
     print_table(
@@ -197,10 +197,10 @@ def _quota_text(row: dict[str, Any]) -> str:
 @_tokens_option
 @json_option
 @click.pass_obj
-def revoke_command(settings: Settings | None, *, name: str, path: Path) -> None:
+def revoke_command(settings: Settings, *, name: str, path: Path) -> None:
     """Remove the token NAME from the file. Servers refuse it within about a second, and end its streams."""
     edit(path, lambda text: removed(text, name, str(path)))
-    if settings is not None and settings.json:
+    if settings.json:
         print_json({"revoked": name})
     else:
         say(f"Revoked the token {name}.")

@@ -43,29 +43,23 @@ class Protection:
 
 
 def protection_of(address: Address, resolved: Iterable[Address], *, tls: TlsFiles | None, insecure: bool) -> Protection:
-    """How connections to the `resolved` addresses of `address` are protected. ConfigError if they must not be made."""
+    """How connections to the `resolved` addresses of `address` are protected.
+
+    Raises ConfigError if other machines could connect without encryption, unless that is allowed by `insecure`: then a
+    warning is logged.
+    """
     if tls is not None:
         is_mutual = tls.current().ca is not None
         return Protection(
             service_pb2.TRANSPORT_SECURITY_MUTUAL_TLS if is_mutual else service_pb2.TRANSPORT_SECURITY_TLS, tls
         )
-    instead = "listen with TLS (--tls-cert and --tls-key; `datastore tls init` makes certificates), "
-    if _allow_plain(address, resolved, insecure=insecure, instead=instead):
-        return Protection(service_pb2.TRANSPORT_SECURITY_INSECURE)
-    return Protection(service_pb2.TRANSPORT_SECURITY_LOOPBACK)
-
-
-def _allow_plain(address: Address, resolved: Iterable[Address], *, insecure: bool, instead: str) -> bool:
-    """Whether other machines can make connections to `address`, which are not encrypted.
-
-    Raises ConfigError, which says what to do `instead`, unless that is allowed by `insecure`: then a warning is logged.
-    """
     if all(one.is_loopback for one in resolved):
-        return False
+        return Protection(service_pb2.TRANSPORT_SECURITY_LOOPBACK)
     if not insecure:
         raise ConfigError(
-            f"{address} can be reached from other machines, and connections are not encrypted; {instead}listen on"
-            f" 127.0.0.1:{address.port}, or say --insecure if the network is safe"
+            f"{address} can be reached from other machines, and connections are not encrypted; listen with TLS"
+            f" (--tls-cert and --tls-key; `datastore tls init` makes certificates), listen on 127.0.0.1:{address.port},"
+            " or say --insecure if the network is safe"
         )
     _log.warning("%s can be reached from other machines, and connections are not encrypted (--insecure)", address)
-    return True
+    return Protection(service_pb2.TRANSPORT_SECURITY_INSECURE)

@@ -129,15 +129,10 @@ def _grant(name: str, table: _Caller, at: str) -> Grant:
 
 
 def _bytes(given: int | str | None) -> int | None:
-    if given is None:
-        return None
     try:
-        size = int(SIZE.read(given))
+        return None if given is None else int(SIZE.read(given))
     except InvalidError as error:
         raise ConfigError(str(error)) from error
-    if size < 1:
-        raise ConfigError("it must be at least 1")
-    return size
 
 
 def check_prefix(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from datastore.model.errors import UnauthenticatedError, UnavailableError
 from datastore_client.reloading import Reloading
+from datastore_client.token_file import HEADER
 from datastore_server.auth.access import Access, Grant, load_access
 from datastore_server.auth.callers import Caller, set_caller
 from datastore_server.auth.secrets import parts_of
@@ -20,7 +21,6 @@ from datastore_server.call import Call, Handler
 
 __all__ = ["Gate"]
 
-_HEADER = "authorization"
 _SCHEME = "bearer "
 #: How soon a client may continue a stream that ended because its rights have changed, in seconds.
 _RESUME_S = 0.05
@@ -177,10 +177,10 @@ class Gate:
 def _token_of(call: Call) -> str | None:
     """The token in a call's metadata, which is `authorization: Bearer TOKEN`; None if there is none."""
     for name, value in call.metadata:
-        if name == _HEADER:
+        if name == HEADER:
             text = str(value)
             if text[: len(_SCHEME)].lower() != _SCHEME:
-                raise UnauthenticatedError(f"the metadata {_HEADER} is not `Bearer TOKEN`")
+                raise UnauthenticatedError(f"the metadata {HEADER} is not `Bearer TOKEN`")
             return text[len(_SCHEME) :]
     return None
 

@@ -658,6 +658,12 @@ def killed(*words: str, when: Any) -> None:
         os.kill(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("rate", ["0", "1x", "9" * 5000], ids=["none", "no unit", "too long"])
+def test_a_rate_that_is_not_a_size_is_a_usage_error(rate: str) -> None:
+    done = run_here("backup", "grpc://127.0.0.1:1", "backup", "--rate", rate)
+    assert (done.code, "Invalid value for '--rate': a size" in done.err) == (2, True), done.err
+
+
 def test_a_backup_over_tls_is_for_those_who_may_administer_the_server(tmp_path: Path) -> None:
     tokens, tls = tmp_path / "tokens.toml", tmp_path / "tls"
     assert run_here("tls", "init", str(tls)).code == 0

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from datastore.engine.placement import NAME, NAME_FORM
-from datastore.model.errors import ConfigError, InvalidError
-from datastore.model.options import SIZE
+from datastore.model.errors import ConfigError
 from datastore_server.auth.access import Access, Grant, Quota, check_prefix, load_access
 from datastore_server.auth.editing import added, edit, removed
 from datastore_server.auth.rights import Right, Rights
@@ -19,6 +18,7 @@ from datastore_server.auth.secrets import hash_of, new_token
 from datastore_server.cli.expiring import expires_in_option
 from datastore_server.cli.output import print_json, print_table, say
 from datastore_server.cli.settings import Settings, json_option
+from datastore_server.cli.transfer.throttle import BYTES_PER_S
 
 __all__ = ["token_command"]
 
@@ -63,15 +63,6 @@ class _RightsType(click.ParamType[tuple[str, ...]]):
         return names
 
 
-def _bytes_per_s(context: click.Context, option: click.Parameter, given: str | None) -> int | None:
-    if given is None:
-        return None
-    try:
-        return int(SIZE.read(given))
-    except InvalidError as error:
-        raise click.BadParameter(f"{error}", context, option) from error
-
-
 @token_command.command("create", short_help="Add a token, and print it once.")
 @click.argument("name")
 @click.option(
@@ -88,7 +79,7 @@ def _bytes_per_s(context: click.Context, option: click.Parameter, given: str | N
 @click.option(
     "--calls-in-hand", type=click.IntRange(min=1), metavar="N", help="How many calls it may have in progress."
 )
-@click.option("--bytes-per-s", metavar="SIZE", callback=_bytes_per_s, help="How much it may transfer, e.g. 10MiB.")
+@click.option("--bytes-per-s", metavar="SIZE", type=BYTES_PER_S, help="How much it may transfer, e.g. 10MiB.")
 @_tokens_option
 @json_option
 @click.pass_obj

@@ -1,4 +1,4 @@
-"""The option `--rate`."""
+"""The option `--rate`, and the type of options that are sizes per second."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from datastore.model.errors import InvalidError
 from datastore.model.options import SIZE
 
-__all__ = ["rate_option"]
+__all__ = ["BYTES_PER_S", "rate_option"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -23,12 +23,15 @@ class _RateType(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number of bytes; a usage error, with what is valid, for anything else."""
         try:
-            return int(SIZE.read(int(value) if str(value).isascii() and str(value).isdigit() else value))
+            return int(SIZE.read(value))
         except InvalidError as error:
             self.fail(str(error), param, ctx)
+
+
+BYTES_PER_S = _RateType()
 
 
 def rate_option(function: _Function) -> _Function:
     """Add `--rate`, a number of bytes a second or None."""
     text = "Move at most so many bytes a second, e.g. 10MiB."
-    return click.option("--rate", type=_RateType(), metavar="SIZE", help=text)(function)
+    return click.option("--rate", type=BYTES_PER_S, metavar="SIZE", help=text)(function)

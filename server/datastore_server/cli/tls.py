@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import socket
@@ -35,7 +34,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 def _hosts(context: click.Context, option: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
     for host in given:
-        if not _DNS_NAME.fullmatch(host) and not _is_ip_address(host):
+        if not _DNS_NAME.fullmatch(host) and not Address(host, 0).is_number:
             raise click.BadParameter(f"{host!r} is not a host: expected a name or an IP address, e.g. db1.example.org")
         # gRPC accepts no others.
         if host.startswith("*.") and host.count(".") == 1:
@@ -43,14 +42,6 @@ def _hosts(context: click.Context, option: click.Parameter, given: Sequence[str]
                 f"{host!r} matches no host: a wildcard needs a domain of two names after it, e.g. *.nodes.example"
             )
     return tuple(given)
-
-
-def _is_ip_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _named(context: click.Context, option: click.Parameter, given: str) -> str:

@@ -54,13 +54,14 @@ class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for one, other in (("cert", "key"), ("key", "cert"), ("client_ca", "cert"), ("client_cert", "client_key")):
             _require(self, one, other, source)
         _require(self, "client_key", "client_cert", source)
-        given = {name: path for name, path in msgspec.structs.asdict(self).items() if path is not None}
-        return msgspec.structs.replace(self, **{name: str(base / path) for name, path in given.items()})
+        return msgspec.structs.replace(self, **{name: str(base / path) for name, path in self._named().items()})
 
     def completed(self, other: TlsConfig) -> TlsConfig:
         """A copy with the files of `other` where this has none."""
-        given = {name: path for name, path in msgspec.structs.asdict(self).items() if path is not None}
-        return msgspec.structs.replace(other, **given)
+        return msgspec.structs.replace(other, **self._named())
+
+    def _named(self) -> dict[str, str]:
+        return {name: path for name, path in msgspec.structs.asdict(self).items() if path is not None}
 
     def listening(self) -> dict[str, str]:
         """The options of `datastore serve` that make it listen with these files."""

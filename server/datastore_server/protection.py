@@ -30,7 +30,7 @@ class Protection:
         return self.expiring()
 
     def expiring(self) -> list[str]:
-        """Which certificates of the server are to be replaced, each as a sentence."""
+        """Which certificates of the server expire soon, each as a sentence."""
         cert = None if self.tls is None else self.tls.current().cert
         if cert is None:
             return []

@@ -17,7 +17,7 @@ from datastore_server.documents import valid
 __all__ = ["TlsConfig"]
 
 
-#: The options of the command line by which the files are named.
+#: The command-line options that name the files.
 _OPTIONS = {
     "cert": "--tls-cert",
     "key": "--tls-key",

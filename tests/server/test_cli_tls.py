@@ -71,7 +71,7 @@ def test_nothing_is_overwritten(tls: Path, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in tls.iterdir()}
     for again in (["init", str(tls)], ["issue", str(tls), "server"], ["issue", str(tls), "ada", "--host", "x"]):
         done = run_here("tls", *again)
-        assert (done.code, "is there already, and is not overwritten; nothing was made" in done.err) == (3, True)
+        assert (done.code, "already exists and is not overwritten; nothing was written" in done.err) == (3, True)
     (tmp_path / "client-key.pem").touch()
     assert run_here("tls", "init", str(tmp_path)).code == 3
     assert [path.name for path in tmp_path.iterdir()] == ["client-key.pem"]
@@ -187,7 +187,7 @@ def test_files_for_a_server_without_tls_are_refused_unless_they_are_of_the_envir
     plain: str, shown: list[str]
 ) -> None:
     done = run_here("put", "/a:1", "7", "--server", plain, *shown)
-    assert (done.code, "no use for ca, cert, key: write grpcs://" in done.err) == (3, True), done.err
+    assert (done.code, "would ignore ca, cert, key: write grpcs://" in done.err) == (3, True), done.err
     pairs = zip(shown[::2], shown[1::2], strict=True)
     named = {f"DATASTORE_{option.strip('-').upper()}": path for option, path in pairs}
     with patch.dict(os.environ, named):

@@ -46,7 +46,7 @@ class GrpcConfig(Config):
     )
     ca: str | None = field(
         default=None,
-        metadata=option("the authorities that the server must have a certificate of; by default the system's", FILE),
+        metadata=option("the authorities to trust; by default the system's", FILE),
     )
     cert: str | None = field(default=None, metadata=option("a certificate for a server that demands one", FILE))
     key: str | None = field(default=None, metadata=option("the private key of `cert`", FILE))
@@ -58,7 +58,7 @@ class GrpcConfig(Config):
     )
 
     def check(self) -> None:
-        """Raise ConfigError for a URL that is not the address of a server, and for files that it has no use for."""
+        """Raise ConfigError for a URL that is not the address of a server, and for files that it would ignore."""
         check_use(
             self.url, ca=self.ca, cert=self.cert, key=self.key, token_file=self.token_file, insecure=self.insecure
         )

@@ -1,4 +1,4 @@
-"""What some files say, read again when they change. Knows nothing of their contents."""
+"""The contents of files, read again when they change. Knows nothing about what they mean."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Content = TypeVar("_Content")
 #: What changes with a file: its times, size and identity; None for a file that is not there.
 _State = tuple[tuple[int, ...] | None, ...]
 
-#: How long files are not looked at again, in seconds.
+#: The minimum interval between two checks of the same files, in seconds.
 CHECK_S = 1.0
 #: A file that changed so recently, in seconds, may change again without another time.
 SETTLED_S = 2.0

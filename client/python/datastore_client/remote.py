@@ -112,10 +112,9 @@ def connect(
     """The datastore of the server at `grpc://HOST:PORT` (default port 7420), or over TLS at `grpcs://HOST:PORT`.
 
     Nothing is sent before the first call. `ca`, `cert` and `key` are files in PEM, for `grpcs:` only: the authorities
-    that the server must have a certificate of, by default the system's, and a certificate with its key for a server
-    that demands one. `token_file` has the token by which the server knows the caller, sent with every call; to another
-    machine without TLS only if `insecure`. Calls that begin after a change of the files use the new ones; open streams
-    go on.
+    to trust, by default the system's, and a certificate with its key for a server that demands one. `token_file` has
+    the token that identifies the caller, sent with every call; to another machine without TLS only if `insecure`. Calls
+    that begin after a change of the files use the new ones; open streams go on.
     `timeout_s` limits a call with all its attempts, `query_timeout_s` a query from its first to its last entry: up to
     a year, or inf for no limit. `retry=False` turns retries off, and errors are raised immediately.
     With `retry_writes`, writes whose outcome is unknown are sent again, too; each is still made only once.

@@ -1,4 +1,4 @@
-"""The files by which clients and servers are known: read, checked, and read again when they change.
+"""The certificate files and tokens of clients and servers: read, checked, and read again when they change.
 
 Opens no connections.
 """
@@ -38,7 +38,7 @@ class TlsFiles:
 
     `ca` has the certificates of the authorities that are trusted, `cert` a certificate with those that lead from it to
     its authority, and `key` its private key. Raises ConfigError, which says what is wrong, for files that cannot be
-    read or are not valid, and for a certificate without its key. Later, files that are not valid are not taken.
+    read or are not valid, and for a certificate without its key. Later, files that are not valid are ignored.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class TlsFiles:
 
 
 class Credentials:
-    """Whom a client trusts, and how it identifies itself to servers.
+    """What a client trusts, and how it identifies itself to servers.
 
-    `ca` has the certificates of the authorities that servers must have a certificate of; without it, they are those
-    of the system. `cert` and `key` are the client's, for a server that demands one. `token_file` has the token that is
+    `ca` has the certificates of the authorities that are trusted to sign those of servers, by default the system's.
+    `cert` and `key` are the client's, for a server that demands one. `token_file` has the token that is
     sent with every call: encrypted or to this machine, unless `insecure` is set. Raises ConfigError like `TlsFiles` and
     `TokenFile`.
     """
@@ -116,15 +116,16 @@ class Credentials:
 def check_use(
     url: str, *, token_file: FilePath | None = None, insecure: bool = False, **files: FilePath | None
 ) -> None:
-    """Raise ConfigError if the server at `url` is reached without TLS, which has no use for certificate `files`.
+    """Raise ConfigError for certificate `files` that would be ignored because `url` does not use TLS.
 
-    So it does for a token that would be sent unencrypted to another machine.
+    Also for a token that would be sent unencrypted to another machine.
     """
+    target = parse_target(url)
     if token_file is not None and not insecure:
-        check_encrypted(parse_target(url))
+        check_encrypted(target)
     given = ", ".join(name for name, path in files.items() if path is not None)
-    if not parse_target(url).is_secure and given:
-        raise ConfigError(f"{shown(url)} is reached without encryption, so there is no use for {given}: write grpcs://")
+    if given and not target.is_secure:
+        raise ConfigError(f"{shown(url)} does not use TLS and would ignore {given}: write grpcs://")
 
 
 def _read(ca: Path | None, cert: Path | None, key: Path | None) -> Pem:
@@ -180,7 +181,7 @@ def _because(error: Exception) -> str:
 
 
 def system_ca() -> Path | None:
-    """The file of the authorities that the system trusts; None if there is none: gRPC has a list of its own."""
+    """The file of the authorities that the system trusts; None if it has no such file: gRPC has its own list."""
     import ssl
 
     path = ssl.get_default_verify_paths().cafile

@@ -1,4 +1,4 @@
-"""The token by which a client is known to servers: read from a file, and again when it changes."""
+"""The token that identifies a client to servers: read from a file, and again when it changes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|\[::1\]", re.IGNORECASE)
 class TokenFile:
     """The token in the file at `path`, read when this is created, and again when it changes.
 
-    Raises ConfigError, without its contents, for a file that cannot be read or does not have one token. Later, such a
-    file is not taken.
+    Raises ConfigError, which does not quote its contents, for a file that cannot be read or does not have exactly one
+    token. Later, such a file is ignored.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +34,7 @@ class TokenFile:
 
 
 def check_encrypted(target: Target) -> None:
-    """Raise ConfigError for a server on another machine that is reached without encryption: it may hear the token."""
+    """Raise ConfigError for a server on another machine without encryption: others could read the token."""
     if not target.is_secure and not _LOOPBACK.fullmatch(target.address.rpartition(":")[0]):
         raise ConfigError(
             f"the token would be sent to {target.address} without encryption: write grpcs://{target.address}, or say"

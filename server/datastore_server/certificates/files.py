@@ -21,7 +21,7 @@ __all__ = ["look_at_files"]
 def look_at_files(
     cert: Path, key: Path | None = None, *, ca: Path | None = None, host: str | None = None, is_client: bool = False
 ) -> Report:
-    """What the files say of a certificate that a server at `host`, or a client, is to show."""
+    """What the files say of the certificate of a server at `host`, or of a client."""
     try:
         chain, authorities = _certificates(cert), None if ca is None else _certificates(ca)
     except ConfigError as error:

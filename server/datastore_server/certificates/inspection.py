@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 __all__ = ["SOON_DAYS", "Report", "described", "expiring", "problems_of"]
 
-#: From how many days before its end on a certificate should be replaced.
+#: How many days before it expires a certificate should be replaced.
 SOON_DAYS = 14
 
 _SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
@@ -21,7 +21,7 @@ _USES = {_SERVER: "a server", _CLIENT: "a client"}
 
 
 class Report(NamedTuple):
-    """What a certificate says, None if there is none, what is wrong with it, and which are to be replaced soon."""
+    """What a certificate says, None if there is none; what is wrong with it; and which of its chain expire soon."""
 
     certificate: str | None
     problems: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ def described(cert: x509.Certificate, now: datetime | None = None) -> str:
 
 
 def expiring(chain: Sequence[x509.Certificate], now: datetime | None = None) -> Iterator[str]:
-    """Which certificates of a chain are to be replaced soon."""
+    """Which certificates of a chain expire soon, each as a sentence."""
     now = now or datetime.now(UTC)
     for cert in chain:
         if 0 <= (cert.not_valid_after_utc - now).days < SOON_DAYS:
@@ -55,7 +55,7 @@ def problems_of(
 ) -> Iterator[str]:
     """What is wrong with a certificate, the first of `chain`, that is shown by a server at `host` or by a client.
 
-    The others of the chain lead to its authority, which is to be one of `authorities`; None if these are not known.
+    The others of the chain lead to its authority, which must be one of `authorities`; None if these are not known.
     """
     now = now or datetime.now(UTC)
     for cert in chain:

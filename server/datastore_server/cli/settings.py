@@ -48,7 +48,7 @@ class Settings:
     key: Path | None = None
     #: Which of these are on the command line; those of the environment may be for other servers.
     given: frozenset[str] = frozenset()
-    #: The token by which servers know the caller, and whether to send it without encryption.
+    #: The token that identifies the caller, and whether to send it without encryption.
     token_file: Path | None = None
     insecure: bool = False
     #: None for the defaults: CALL_TIMEOUT_S for a call, and an hour for a query.
@@ -56,7 +56,7 @@ class Settings:
     json: bool = False
 
     def credentials(self) -> Credentials:
-        """What servers are reached with. Raises ConfigError for files that are not valid, or of no use."""
+        """What servers are reached with. Raises ConfigError for files that are not valid, or would be ignored."""
         check_use(self.server, **{name: getattr(self, name) for name in sorted(self.given)})
         return Credentials(ca=self.ca, cert=self.cert, key=self.key, token_file=self.token_file, insecure=self.insecure)
 
@@ -93,7 +93,7 @@ def _store(field: str) -> Callable[[click.Context, click.Parameter, Any], None]:
 
 
 def _store_certificate(field: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    """The same for a file that is of use only with TLS; `Settings.given` notes whether it is on the command line."""
+    """The same for a file that only TLS uses; `Settings.given` notes whether it is on the command line."""
 
     def keep(context: click.Context, option: click.Parameter, value: Any) -> None:
         _store(field)(context, option, value)

@@ -153,11 +153,11 @@ def _files(stem: str, pair: Any) -> list[tuple[str, bytes]]:
 
 
 def _write(directory: Path, files: dict[str, bytes]) -> list[Path]:
-    """Write new files, those of keys readable by their user only. Raises ConfigError if one of them is there."""
+    """Write new files, those of keys readable by their user only. Raises ConfigError if one of them exists."""
     paths = [directory / name for name in files]
     for path in paths:
         if path.exists():
-            raise ConfigError(f"{path} is there already, and is not overwritten; nothing was made")
+            raise ConfigError(f"{path} already exists and is not overwritten; nothing was written")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path, content in zip(paths, files.values(), strict=True):
         mode = 0o600 if path.name.endswith("-key.pem") else 0o644

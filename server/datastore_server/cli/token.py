@@ -29,10 +29,9 @@ _RIGHTS = tuple(map(str, Right))
 
 @click.group("token", short_help="Create, list and revoke the tokens of a server.")
 def token_command() -> None:
-    """Create, list and revoke the tokens by which a server with --tokens FILE knows its callers.
+    """Create, list and revoke the tokens that identify the callers of a server with --tokens FILE.
 
-    The file has a salted hash of each token, and its rights. Servers read it again when it has changed, so nothing has
-    to be restarted.
+    The file has a salted hash of each token, and its rights. Servers read it again when it changes, without a restart.
     """
 
 

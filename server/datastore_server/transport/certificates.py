@@ -1,4 +1,4 @@
-"""Certificates as gRPC's servers take them: the server's, exchanged when its files change, and those of clients."""
+"""Certificates for gRPC's servers: the server's, replaced when its files change, and those of clients."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from datastore_client.tls import Pem, TlsFiles
 
 __all__ = ["names_of", "server_credentials"]
 
-#: How long an exchange of certificates is put off, in seconds. gRPC asks for them under a lock, but begins handshakes
-#: with them outside of it, and frees the former ones at once: a handshake that was about to begin in another thread
-#: would end the process (grpc/grpc#36693). Waiting under the lock lets it begin.
+#: How long to delay a replacement of certificates, in seconds. gRPC asks for them under a lock, but begins handshakes
+#: with them outside of it, and frees the previous ones immediately: a handshake about to begin in another thread would
+#: crash the process (grpc/grpc#36693). Waiting under the lock lets it begin.
 EXCHANGE_S = 0.1
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """The credentials of a server with these files, for connections that begin after a change those that then hold."""
+    """The credentials of a server with these files. Connections that begin after a change use the new ones."""
     given = files.current()
 
     def changed() -> grpc.ServerCertificateConfiguration | None:

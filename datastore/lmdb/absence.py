@@ -49,10 +49,11 @@ def check_key(text: bytes, record: Any) -> None:
             raise CorruptDataError(f"the record of {_shown(text)} is damaged: {error}") from error
 
 
-def seek(cursor: lmdb.Cursor[bytes], text: bytes) -> bool:
+def seek(cursor: lmdb.Cursor[bytes], text: bytes, checked: bytes | None = None) -> bool:
     """Move to the first entry not before `text`; False if there is none.
 
-    Raises CorruptDataError if an entry is passed that should not be, by what the one before shows.
+    `checked` is a key whose record has been checked already. Raises CorruptDataError if an entry is passed that should
+    not be, by what the one before shows.
     """
     is_there = cursor.set_range(text)
     has_before = cursor.prev() if is_there else cursor.last()
@@ -60,7 +61,7 @@ def seek(cursor: lmdb.Cursor[bytes], text: bytes) -> bool:
     if before >= text > b"":
         raise CorruptDataError(f"the entries next to {_shown(text)} are out of order: a page is damaged")
     # Usually it is the last entry that was read.
-    if has_before and before != text[:-1]:
+    if has_before and before not in (text[:-1], checked):
         check_key(before, cursor.value())
     return is_there and (cursor.next() if has_before else cursor.first())
 

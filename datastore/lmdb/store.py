@@ -337,7 +337,8 @@ class LMDBDatastore(Datastore):
                 with_records = with_values or with_metadata or scan.hidden_us > 0
                 cursor = transaction.cursor()
                 while not scan.full and scan.seek != END:
-                    if not seek(cursor, scan.seek):
+                    # With its record, `take` has checked an entry that it skipped.
+                    if not seek(cursor, scan.seek, scan.last if with_records else None):
                         scan.seek = END
                     elif with_records:
                         scan.take(cursor.iternext())

@@ -17,9 +17,13 @@ from google.protobuf.message import DecodeError, Message
 
 from datastore import wire
 from datastore.model.errors import InvalidError
-from datastore_server.call import Handler
+from datastore_server.auth.gate import Gate
+from datastore_server.call import Handler, ServedMethod
+from datastore_server.calls import CallLog
+from datastore_server.interceptors import guard
+from datastore_server.limits import RequestLimit
 
-__all__ = ["Completion", "checked", "handlers_of", "parse_request"]
+__all__ = ["Completion", "admin_methods", "checked", "handlers_of", "parse_request"]
 
 _log = logging.getLogger("datastore.server")
 
@@ -39,6 +43,32 @@ def handlers_of(descriptor: ServiceDescriptor, service: object) -> Iterator[tupl
     """
     for method in descriptor.methods:
         yield method, getattr(service, _WORDS.sub("_", method.name).lower())
+
+
+def admin_methods(
+    descriptor: ServiceDescriptor,
+    service: object,
+    limit_of: Callable[[str], RequestLimit],
+    *,
+    calls: CallLog | None,
+    gate: Gate | None,
+) -> list[ServedMethod]:
+    """Every RPC of a service for operators; `limit_of` returns the limit of its requests.
+
+    With a `gate` only callers that may administer the server are served.
+    """
+
+    def admitted(method: MethodDescriptor, handler: Handler) -> Handler:
+        return handler if gate is None else gate.admitting(handler, is_stream=method.server_streaming, admin=True)
+
+    return [
+        ServedMethod(
+            f"/{descriptor.full_name}/{method.name}",
+            method.server_streaming,
+            guard(method.name, admitted(method, handler), limit_of(method.name), calls),
+        )
+        for method, handler in handlers_of(descriptor, service)
+    ]
 
 
 async def checked(check: Callable[[bytes], _T], request: bytes, executor: Executor | None = None) -> _T:

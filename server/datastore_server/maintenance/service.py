@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
-from google.protobuf.descriptor import MethodDescriptor
-
 from datastore import wire
 from datastore.engine.placement import NAME, NAME_FORM
 from datastore.model.errors import InvalidError, UnsupportedError
@@ -17,14 +15,13 @@ from datastore.v1 import maintenance_pb2
 from datastore.wire import raw
 from datastore_server import checks
 from datastore_server.auth.gate import Gate
-from datastore_server.call import Call, Handler, ServedMethod
+from datastore_server.call import Call, ServedMethod
 from datastore_server.calls import CallLog
-from datastore_server.interceptors import guard
 from datastore_server.limits import KEY_REQUEST, Limits, RequestLimit
 from datastore_server.maintenance.columns import stamps_of
 from datastore_server.maintenance.readers import SnapshotReaders
 from datastore_server.maintenance.restores import Restores
-from datastore_server.rpc import Completion, checked, handlers_of, parse_request
+from datastore_server.rpc import Completion, admin_methods, checked, parse_request
 
 __all__ = ["MAINTENANCE_SERVICE", "MaintenanceService"]
 
@@ -66,19 +63,7 @@ class MaintenanceService:
 
     def methods(self) -> list[ServedMethod]:
         """Every RPC of the service, for a transport."""
-        return [
-            ServedMethod(
-                f"/{MAINTENANCE_SERVICE}/{method.name}",
-                method.server_streaming,
-                guard(method.name, self._admitted(method, handler), _request_limit(method.name), self._calls),
-            )
-            for method, handler in handlers_of(_DESCRIPTOR, self)
-        ]
-
-    def _admitted(self, method: MethodDescriptor, handler: Handler) -> Handler:
-        if self._gate is None:
-            return handler
-        return self._gate.admitting(handler, is_stream=method.server_streaming, admin=True)
+        return admin_methods(_DESCRIPTOR, self, _request_limit, calls=self._calls, gate=self._gate)
 
     # Snapshots
 

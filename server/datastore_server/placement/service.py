@@ -7,8 +7,6 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from google.protobuf.descriptor import MethodDescriptor
-
 from datastore import wire
 from datastore.engine.placement import NAME, NAME_FORM, SLOTS, Placement, ShardBy, slot_of
 from datastore.model.errors import InvalidError, InvalidValueError
@@ -20,10 +18,9 @@ from datastore.v1 import placement_pb2
 from datastore.wire import WireValue, raw
 from datastore_server import checks
 from datastore_server.auth.gate import Gate
-from datastore_server.call import Call, Handler, ServedMethod
+from datastore_server.call import Call, ServedMethod
 from datastore_server.calls import CallLog
 from datastore_server.framing import entry_frames
-from datastore_server.interceptors import guard
 from datastore_server.limits import (
     KEY_REQUEST,
     RECORD_BYTES,
@@ -35,7 +32,7 @@ from datastore_server.limits import (
 from datastore_server.placement import slots
 from datastore_server.placement.node import PlacedNode
 from datastore_server.requests import checked_entry
-from datastore_server.rpc import Completion, checked, handlers_of, parse_request
+from datastore_server.rpc import Completion, admin_methods, checked, parse_request
 
 __all__ = ["PLACEMENT_SERVICE", "PlacementService"]
 
@@ -69,19 +66,7 @@ class PlacementService:
 
     def methods(self) -> list[ServedMethod]:
         """Every RPC of the service, for a transport."""
-        return [
-            ServedMethod(
-                f"/{PLACEMENT_SERVICE}/{method.name}",
-                method.server_streaming,
-                guard(method.name, self._admitted(method, handler), self._request_limit(method.name), self._calls),
-            )
-            for method, handler in handlers_of(_DESCRIPTOR, self)
-        ]
-
-    def _admitted(self, method: MethodDescriptor, handler: Handler) -> Handler:
-        if self._gate is None:
-            return handler
-        return self._gate.admitting(handler, is_stream=method.server_streaming, admin=True)
+        return admin_methods(_DESCRIPTOR, self, self._request_limit, calls=self._calls, gate=self._gate)
 
     def _request_limit(self, name: str) -> RequestLimit:
         if name == "WriteSlots":

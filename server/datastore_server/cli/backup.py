@@ -73,9 +73,5 @@ async def _taken(settings: Settings, catalog: Catalog, name: str, *, full: bool,
     async with sources_of(name, settings.credentials_at(name)) as sources:
         counts = [await source.stored_entries() or 0 for source in sources]
         with progress(name, sum(counts), unit="entries") as reported:
-
-            def advance(entries: int) -> None:
-                reported.advance(entries, reported.rows + entries)
-
-            backup = await take_backup(sources, Taking(catalog, name, full, rate, advance, say))
+            backup = await take_backup(sources, Taking(catalog, name, full, rate, reported.advance, say))
             return backup, reported.summary()

@@ -30,9 +30,9 @@ class Progress:
         self._began = self._reported_at = time.monotonic()
 
     def advance(self, rows: int, done: int | None = None) -> None:
-        """Count more rows; `done` is the part of the total reached."""
+        """Count more rows; `done` is the part of the total reached, without it all rows so far."""
         self.rows += rows
-        self._done = self._done if done is None else done
+        self._done = self.rows if done is None else done
         self._report()
 
     @property

@@ -91,7 +91,7 @@ def _restored_directory(catalog: Catalog, backup: Backup, directory: Path, only:
         shards = ", ".join(one.shard for one in backup.nodes)
         raise ConfigError(f"a directory is of one node: say which with --only SHARD, one of {shards}")
     with terminable(), progress(str(directory), node.entries, unit="entries") as reported:
-        return restore_directory(catalog, node, directory, lambda count: reported.advance(count, reported.rows + count))
+        return restore_directory(catalog, node, directory, reported.advance)
 
 
 async def _aborted(settings: Settings, target: str, only: str | None) -> int:
@@ -104,11 +104,8 @@ async def _restored(
 ) -> Restored:
     async with targets_of(target, only, settings.credentials_at(target)) as targets:
         with progress(target, backup.entries, unit="entries") as reported:
-
-            def advance(entries: int) -> None:
-                reported.advance(entries, reported.rows + entries)
-
-            return await restore(rows_of_all(catalog, backup.nodes), Restoring(backup, targets, rate, advance))
+            rows = rows_of_all(catalog, backup.nodes)
+            return await restore(rows, Restoring(backup, targets, rate, reported.advance))
 
 
 def _report(settings: Settings, backup: Backup, restored: Restored) -> None:

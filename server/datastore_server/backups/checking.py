@@ -88,6 +88,7 @@ async def _directory_checks(directory: Path) -> _Checks:
 
 async def _collect(checks: _Checks, of: str, verdict: Verdict, advance: Callable[[int], None]) -> None:
     entries = found = 0
+    is_complete = False
     async with aclosing(checks):
         async for message in checks:
             verdict.findings.extend(of + finding for finding in message.findings)

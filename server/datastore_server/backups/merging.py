@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from heapq import merge
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 
@@ -72,15 +73,10 @@ def check_node(catalog: Catalog, node: NodeBackup) -> None:
         if found != size:
             raise CorruptDataError(f"{path} has {found:,} bytes instead of {size:,}")
     entries = checksum = 0
-    keys: list[bytes] = []
-    stamps: list[Times] = []
-    for key, _, times in rows_of(paths):
-        keys.append(key.encode())
-        stamps.append(times)
-        if len(keys) == _CHECKED:
-            entries, checksum = entries + len(keys), checksum + listing_checksum(keys, stamps)
-            keys, stamps = [], []
-    entries, checksum = entries + len(keys), (checksum + listing_checksum(keys, stamps)) & SUM_MASK
+    listed = ((key.encode(), times) for key, _, times in rows_of(paths))
+    while some := list(islice(listed, _CHECKED)):
+        entries += len(some)
+        checksum = (checksum + listing_checksum(*zip(*some, strict=True))) & SUM_MASK
     if (entries, checksum) != (node.entries, node.checksum):
         raise CorruptDataError(
             f"the backup of {node.shard or 'the node'} has {entries:,} entries with the checksum {checksum:016x}, and"

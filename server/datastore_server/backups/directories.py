@@ -9,7 +9,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from datastore import wire
@@ -23,7 +22,7 @@ from datastore.model.metadata import Metadata
 from datastore_server.backups.catalog import Catalog, NodeBackup
 from datastore_server.backups.merging import Row, rows_of
 from datastore_server.backups.parts import read_part
-from datastore_server.backups.restoring import BATCH_ENTRIES, Restored
+from datastore_server.backups.restoring import BATCH_BYTES, BATCH_ENTRIES, Restored, sent_bytes
 from datastore_server.maintenance.columns import SUM_MASK, listing_checksum, whole_stamps
 from datastore_server.placement import record
 
@@ -64,7 +63,17 @@ def restore_directory(catalog: Catalog, node: NodeBackup, directory: Path, advan
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while batch := list(islice(rows, BATCH_ENTRIES)):
+    """The rows in batches, as large as those that are sent to a node: values may be large."""
+    batch: list[Row] = []
+    batch_bytes = 0
+    for row in rows:
+        row_bytes = sent_bytes(*row[:2])
+        if batch and (len(batch) == BATCH_ENTRIES or batch_bytes + row_bytes > BATCH_BYTES):
+            yield batch
+            batch, batch_bytes = [], 0
+        batch.append(row)
+        batch_bytes += row_bytes
+    if batch:
         yield batch
 
 

@@ -21,7 +21,7 @@ from datastore_server.backups.together import together
 from datastore_server.coordination.maintenance import MaintenanceClient
 from datastore_server.maintenance.columns import SUM_MASK, content_checksum, encode_columns
 
-__all__ = ["Restored", "Restoring", "restore"]
+__all__ = ["BATCH_BYTES", "BATCH_ENTRIES", "Restored", "Restoring", "restore", "sent_bytes"]
 
 #: How much one call stores: at most so many entries, and about so many bytes, or one larger entry.
 BATCH_ENTRIES = 500
@@ -124,11 +124,11 @@ class _Node:
             self._checksum += content_checksum(key.encode(), value, kept)
         if key > self.restored_key:
             self._waiting.append((key, value, times))
-            self._waiting_bytes += _sent_bytes(key, value)
+            self._waiting_bytes += sent_bytes(key, value)
 
     def has_room(self, key: str, value: bytes) -> bool:
         """Whether another entry can be sent together with what waits."""
-        has_bytes = not self._waiting or self._waiting_bytes + _sent_bytes(key, value) <= BATCH_BYTES
+        has_bytes = not self._waiting or self._waiting_bytes + sent_bytes(key, value) <= BATCH_BYTES
         return has_bytes and len(self._waiting) < BATCH_ENTRIES
 
     async def flush(self) -> None:
@@ -164,6 +164,6 @@ class _Node:
         )
 
 
-def _sent_bytes(key: str, value: bytes) -> int:
+def sent_bytes(key: str, value: bytes) -> int:
     """About how many bytes of a message an entry takes, with its metadata."""
     return len(key) + len(value) + 32

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -55,21 +55,21 @@ class CallLog:
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, slow_call_s: float = SLOW_CALL_S) -> None:
         self.now = clock
         self._slow_call_s = slow_call_s
-        self._recorders: list[Recorder] = []
+        self._recorders: defaultdict[str, list[Recorder]] = defaultdict(list)
 
     def recorder(self, method: str) -> Recorder:
         """A new recorder for calls of a method, which one thread at a time may use."""
         is_stream = method in STREAMS
         slow_s = self._slow_call_s * (STREAM_FACTOR if is_stream else 1)
         recorder = (_StreamRecorder if is_stream else Recorder)(method, slow_s, self.now)
-        self._recorders.append(recorder)
+        self._recorders[method].append(recorder)
         return recorder
 
     def totals(self) -> dict[str, Totals]:
         """The totals since the start, of each method that was called."""
         found = {}
-        for method in sorted({recorder.method for recorder in self._recorders}):
-            total = _total([recorder for recorder in self._recorders if recorder.method == method], self.now())
+        for method, recorders in sorted(self._recorders.items()):
+            total = _total(method, recorders, self.now())
             if total.calls or total.open_streams:
                 found[method] = total
         return found
@@ -209,9 +209,8 @@ class _StreamRecorder(Recorder):
         super()._ended(request, call, began)
 
 
-def _total(recorders: list[Recorder], now: float) -> Totals:
+def _total(method: str, recorders: list[Recorder], now: float) -> Totals:
     """The combined totals of the recorders of one method."""
-    method = recorders[0].method
     began = [
         began for recorder in recorders if isinstance(recorder, _StreamRecorder) for began in [*recorder.open.values()]
     ]

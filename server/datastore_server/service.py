@@ -435,10 +435,11 @@ class DatastoreService:
         parse_request(service_pb2.DescribeStoreRequest, request)
         seen = await self.observe()
         response = describe.describe_store(seen.description, self._limits, seen.cluster, seen.answers)
-        response.load.CopyFrom(load_of(seen))
-        response.warnings.extend(seen.warnings)
         if self._gate is not None and not caller().may(Right.READ, ROOT):
             response = describe.without_contents(response)
+        else:
+            response.load.CopyFrom(load_of(seen))
+            response.warnings.extend(seen.warnings)
         response.transport_security = self.protection.security
         if seen.failure is not None:
             response.status.CopyFrom(item_status(seen.failure, "DescribeStore"))

@@ -17,7 +17,7 @@ from google.rpc import code_pb2, status_pb2
 
 from datastore import __version__
 from datastore.model.errors import ConfigError
-from datastore_server.call import FORWARDED_CHARACTERS, Answer, Call, Serve, ServedMethod
+from datastore_server.call import Answer, Call, Serve, ServedMethod
 from datastore_server.calls import reason_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _log = logging.getLogger("datastore.server")
 FLUSH_S = 5.0
 #: The only protocol of those that the variables can name whose package is in the extra.
 _PROTOCOL = "http/protobuf"
-_TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 #: The codes of failures that are the server's, by OpenTelemetry's conventions for RPCs: the spans of these are errors.
 _SERVER_FAULTS = frozenset(
     (
@@ -127,12 +126,10 @@ class Tracing:
     def _begin(self, path: str, call: Call) -> Span:
         from opentelemetry.trace import SpanKind, set_span_in_context
 
-        given = ((name, value) for name, value in call.metadata if name in _TRACE_HEADERS)
-        carrier = {name: value for name, value in given if len(value) <= FORWARDED_CHARACTERS}
         service, _, method = path[1:].partition("/")
         span = self._tracer.start_span(
             f"{service}/{method}",
-            self._propagator.extract(carrier),
+            self._propagator.extract(dict(call.forwarded())),
             SpanKind.SERVER,
             {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method},
         )

@@ -15,7 +15,6 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from datastore.engine.placement import NAME, NAME_FORM
-from datastore.model.config import did_you_mean
 from datastore.model.errors import ConfigError, InvalidError
 from datastore.model.key import Key
 from datastore.model.options import SIZE
@@ -82,6 +81,13 @@ class _Identity(_Caller, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table `[identity."NAME"]`."""
 
 
+class _Document(msgspec.Struct, frozen=True):
+    """The file. Its tables are checked one by one, because errors name them."""
+
+    token: Annotated[Any, valid("tables, each beginning with [token.NAME]")] = {}
+    identity: Annotated[Any, valid("tables, each beginning with [identity.NAME]")] = {}
+
+
 def load_access(path: Path) -> Access:
     """Read the file. Raises ConfigError if it cannot be read or is invalid."""
     return parse_access(read_text(path), str(path))
@@ -89,20 +95,17 @@ def load_access(path: Path) -> Access:
 
 def parse_access(text: str, source: str) -> Access:
     """Parse the file. `source` names it in errors. Raises ConfigError if anything is unknown or not valid."""
-    document = parse_toml(text, source)
-    for name in document:
-        if name not in ("token", "identity"):
-            near = did_you_mean(name, ("token", "identity"))
-            raise ConfigError(f"{source}: {name}: unknown key; valid here: token, identity{near}")
+    document = converted(parse_toml(text, source), _Document, source)
+    tokens = _tables(document.token, "token", _Token, source)
+    identities = _tables(document.identity, "identity", _Identity, source)
     return Access(
-        {name: _token_grant(name, table, at) for name, table, at in _tables(document, "token", _Token, source)},
-        {name: _grant(name, table, at) for name, table, at in _tables(document, "identity", _Identity, source)},
+        {name: _token_grant(name, table, at) for name, table, at in tokens},
+        {name: _grant(name, table, at) for name, table, at in identities},
     )
 
 
-def _tables(document: Mapping[str, Any], section: str, kind: type[_Kind], source: str) -> list[tuple[str, _Kind, str]]:
+def _tables(tables: Any, section: str, kind: type[_Kind], source: str) -> list[tuple[str, _Kind, str]]:
     """The tables of a section, each with its name and its place."""
-    tables = document.get(section, {})
     if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
         raise ConfigError(f"{source}: {section}: expected tables, each beginning with [{section}.NAME]")
     places = {name: f"{source}: {section}.{name}" for name in tables}

@@ -93,7 +93,7 @@ class Gate:
     # Who calls
 
     def _known(self, call: Call) -> Caller | None:
-        """The caller; None if its token has to be verified first. Raises UnauthenticatedError for nobody."""
+        """The caller; None if its token has to be verified first. Raises UnauthenticatedError if unknown."""
         self._look()
         token = _token_of(call)
         if token is None:
@@ -147,7 +147,7 @@ class Gate:
     # The file
 
     def _look(self) -> None:
-        """Take what the file says now: callers that it does not name any more, or with other rights, end."""
+        """Take what the file says now: callers that it no longer names, or whose rights have changed, end."""
         if self._file.current() is self._access:
             return
         with self._lock:
@@ -157,7 +157,7 @@ class Gate:
             self._callers = {key: who for key, who in callers if who is not None}
 
     def _renewed(self, who: Caller) -> Caller | None:
-        """The caller with its rights now; None if it has none any more."""
+        """The caller with its current rights; None if they were revoked."""
         before = who.grant
         named = self._access.tokens if before.hash else self._access.identities
         grant = named.get(before.name)

@@ -15,7 +15,7 @@ ROOT = Key("/")
 
 
 class Right(StrEnum):
-    """A right, which a caller has below some prefixes. `admin` includes the others."""
+    """What a caller may do with the keys below a prefix. `admin` includes the others."""
 
     READ = "read"
     WRITE = "write"

@@ -43,8 +43,7 @@ class Attacked:
     def __init__(self, process: ServerProcess, log: Path) -> None:
         self.port = int(process.url.rpartition(":")[2])
         self.log = log
-        assert process._process is not None
-        self._process = psutil.Process(process._process.pid)
+        self._process = psutil.Process(process.pid)
 
     def memory_bytes(self) -> int:
         return int(self._process.memory_info().rss)

@@ -75,8 +75,7 @@ IDLE_QUERIES = 100
 
 
 def resident_kib(server: processes.ServerProcess) -> int:
-    assert server._process is not None
-    status = Path(f"/proc/{server._process.pid}/status").read_text()
+    status = Path(f"/proc/{server.pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
 
 

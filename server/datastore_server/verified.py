@@ -74,15 +74,13 @@ class MemberDatastore(ShimDatastore):
     async def _verified(self) -> AsyncIterator[None]:
         try:
             await self._membership.member_ready(self._shard)
+            try:
+                yield
+            except UnavailableError:
+                self._membership.lost(self._shard)
+                raise
         except _REFUSALS as error:
             raise self._refuses_proxy(error) from error
-        try:
-            yield
-        except _REFUSALS as error:
-            raise self._refuses_proxy(error) from error
-        except UnavailableError:
-            self._membership.lost(self._shard)
-            raise
 
     def _refuses_proxy(self, error: Exception) -> UnavailableError:
         """The error for the proxy's callers, who have not done anything wrong."""

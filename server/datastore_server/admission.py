@@ -32,7 +32,6 @@ class Admission:
     """
 
     def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.in_hand = 0
         self._entered = 0
         #: The calls in hand by their numbers: those that none has overtaken, in order, and the others.
         self._ahead: OrderedDict[int, None] = OrderedDict()
@@ -43,6 +42,11 @@ class Admission:
         self._interval_s = 0.0
         self._busy_since = 0.0
         self._refusal: Callable[[], UnavailableError] | None = None
+
+    @property
+    def in_hand(self) -> int:
+        """How many calls are in progress."""
+        return len(self._ahead) + len(self._overtaken)
 
     def close(self, refusal: Callable[[], UnavailableError]) -> None:
         """Refuse all calls from now on, each with a new error: a shared one would keep the frames of every call."""
@@ -56,7 +60,6 @@ class Admission:
         self.check(self.in_hand, time_left_s)
         if not self._ahead:
             self._busy_since = self._clock()
-        self.in_hand += 1
         self._entered += 1
         self._ahead[self._entered] = None
         return self._entered
@@ -76,7 +79,6 @@ class Admission:
 
     def leave(self, number: int) -> None:
         """Note that the call of this number has ended."""
-        self.in_hand -= 1
         if number in self._overtaken:
             self._overtaken.remove(number)
             return

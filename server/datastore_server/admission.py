@@ -27,8 +27,8 @@ _RETRY_AFTER_S = (0.1, 1.0)
 class Admission:
     """Counts the active unary calls, at most `most`, and refuses those that would end too late.
 
-    A call that others have overtaken, which came later and have ended, does not wait for this server but e.g. for a
-    shard that has stopped. It does not delay the next one, and so does not count against its deadline.
+    A call is overtaken when a later one ends first: it does not wait for this server but e.g. for a shard that has
+    stopped. As it does not delay the next call, it does not count when that one's deadline is checked.
     """
 
     def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:

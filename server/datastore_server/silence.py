@@ -1,4 +1,4 @@
-"""Whether a node has stopped to answer although calls wait for it, e.g. because its process or its disk is suspended.
+"""Whether a node has stopped answering although calls wait for it, e.g. because its process or its disk is suspended.
 
 Then only a few calls may wait for it: clients make a limited number at once, and all of theirs would soon wait here,
 with those for other shards behind them. Pure: knows times and numbers, but no calls.

@@ -1,4 +1,4 @@
-"""Returns memory that queries and connections have freed to the operating system. Knows nothing of these."""
+"""Returns memory that queries and connections have freed to the operating system. Knows nothing of either."""
 
 from __future__ import annotations
 

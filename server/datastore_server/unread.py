@@ -25,7 +25,7 @@ class Unread:
 
 
 class UnreadAnswers:
-    """The answers that gRPC holds, at most so many bytes. For all threads.
+    """The answers that gRPC holds, at most `total_bytes`. Thread-safe.
 
     A client may leave as much unread as is left for all others, and begins no further call until it has read. So there
     is always room for those that read, however many others do not. Source: Choudhury and Hahne 1998, "Dynamic queue

@@ -44,10 +44,10 @@ from datastore_server.silence import CALLS_UNANSWERED, Silence
 
 __all__ = ["MemberDatastore", "MembersDatastore", "VerifiedDatastore"]
 
-#: How a call ends of which the node did not hear, or has not answered.
+#: The errors of calls that did not reach the node, or that it has not answered.
 _UNANSWERED = (UnavailableError, DeadlineExceededError)
 
-#: How a node refuses a proxy whose token it does not know, or gives too few rights.
+#: The errors with which a node refuses a proxy whose token is unknown or has too few rights.
 _REFUSALS = (UnauthenticatedError, PermissionDeniedError)
 
 _EPOCH = Struct(">Q")
@@ -130,7 +130,7 @@ class MemberDatastore(ShimDatastore):
         return results
 
     def _refuse_silent(self) -> None:
-        """Raise UnavailableError if the node has stopped to answer; nothing was done."""
+        """Raise UnavailableError if the node has stopped answering; nothing was done."""
         silent_s = self._silence.lasted_s()
         if silent_s is not None:
             raise UnavailableError(

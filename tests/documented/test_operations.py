@@ -1,4 +1,4 @@
-"""docs/operations.md as an operator types it, on a machine of its own: a folder, with free ports.
+"""docs/operations.md as an operator types it. Its machine is a folder with free ports.
 
 The test does what systemd does with the units.
 """

@@ -179,7 +179,7 @@ async def test_no_request_does_harm(
         codes.setdefault(path, Counter()).update(counter)
     gc.collect()
     assert psutil.Process().memory_info().rss - before < GROWTH_BYTES
-    # What lies behind the first checks is reached.
+    # Requests get past the first checks.
     assert sum(counter[grpc.StatusCode.OK] for counter in codes.values()) > count // 10
     for method in methods_of(kind):
         path = f"/{method.containing_service.full_name}/{method.name}"
@@ -190,7 +190,7 @@ async def test_no_request_does_harm(
 
 
 async def test_valid_requests_of_every_method_are_among_them() -> None:
-    """Otherwise what lies behind the first check of a new RPC would not be reached."""
+    """Otherwise no request would get past the first check of a new RPC."""
     requests = Requests("valid")
     for method in OURS:
         kind = GetMessageClass(method.input_type)

@@ -47,7 +47,7 @@ async def start() -> AsyncIterator[Start]:
 
 @pytest.fixture
 async def guarded(start: Start, tmp_path: Path) -> Guarded:
-    """A server that only serves whoever has its token, which has no rights yet."""
+    """A server that only serves callers with its token, which has no rights yet."""
     path = tmp_path / "tokens.toml"
     path.touch()
     store = aio.DictDatastore(keep_changes=True)

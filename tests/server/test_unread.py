@@ -180,7 +180,7 @@ def test_the_newest_answer_of_the_client_with_the_most_is_dropped() -> None:
 
 
 @given(st.data(), st.integers(1, 60), st.booleans())
-def test_little_is_held_and_whoever_reads_is_answered(data: Any, total: int, can_drop: bool) -> None:
+def test_little_is_held_and_clients_that_read_are_answered(data: Any, total: int, can_drop: bool) -> None:
     unread = UnreadAnswers(total)
     held: list[Unread] = []
     dropped: list[int] = []

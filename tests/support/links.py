@@ -53,7 +53,7 @@ class Link:
         self._held = ways
 
     def half_open(self) -> None:
-        """End the server's side of all connections, of which the client hears nothing until it is healed."""
+        """End the server's side of all connections; the client does not notice until the link is healed."""
         for connection in self._connections:
             connection.lose_server()
 

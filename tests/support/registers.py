@@ -73,7 +73,7 @@ class RegisterClient:
 
     async def _write(self, key: Key, operation: Operation, kind: str, expected: Any = None) -> bool:
         call = Call(kind, time.monotonic(), argument=operation.value, expected=expected)
-        # Before its answer, of which a client that is cancelled does not hear.
+        # Before its answer, which a client that is cancelled does not see.
         self._history[key].append(call)
         [result] = await self._store.batch_write([operation])
         if isinstance(result.error, StoreFullError) or getattr(result.error, "retry_after_s", None) is not None:

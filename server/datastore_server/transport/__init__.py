@@ -40,15 +40,18 @@ class Transport(Protocol):
         """Listen at HOST:PORT, before `start`. Returns the port. Raises RuntimeError if that fails."""
 
     def add_secure_port(self, address: str, files: TlsFiles) -> int:
-        """The same over TLS, with the server's certificate. If the files name a `ca`, clients must show one of it."""
+        """The same over TLS, with the server's certificate.
+
+        If the files name a `ca`, clients must show a certificate that it has signed.
+        """
 
     async def start(self) -> None:
         """Accept calls."""
 
     async def stop(self, grace: float | None) -> None:
-        """Accept no more calls, and cancel those that have not ended after so many seconds.
+        """Accept no more calls, and cancel those that have not ended within `grace` seconds.
 
-        Returns when all have ended, for their clients and here.
+        Returns when all have ended, for their clients and in this process.
         """
 
 
@@ -76,7 +79,7 @@ def _knows_queue(grpcio: str) -> bool:
 
 
 def _says_no_metadata(record: logging.LogRecord) -> bool:
-    """Leaves out grpcio's traceback, with the value, for each metadata of a client that is not UTF-8."""
+    """Drops the traceback that grpcio logs, with the value, when a client's metadata is not UTF-8."""
     return record.msg != "Invalid encoding on %s"
 
 

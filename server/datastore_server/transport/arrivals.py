@@ -13,7 +13,7 @@ from datastore.model.errors import DeadlineExceededError
 
 __all__ = ["Arrivals"]
 
-#: How many times in the time of a call late ones are looked for.
+#: How many times late calls are looked for within the time that a request may take.
 _LOOKS = 4
 
 
@@ -38,11 +38,11 @@ class Arrivals:
         return self._waiting.pop(call, None) is not None
 
     def start(self) -> None:
-        """Begin to look for late calls."""
+        """Start looking for late calls."""
         self._timer = self._loop.call_later(self._most_s / _LOOKS, self._end_late)
 
     def stop(self) -> None:
-        """Look no more. May be repeated."""
+        """Stop looking. May be repeated."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -1,4 +1,4 @@
-"""grpc.aio's server, but one that no call can end.
+"""A server of grpc.aio that no call can shut down.
 
 grpc.aio decodes the name of the method of each call where nothing catches an error, and shuts down if it is not UTF-8:
 any client could end a server with one call. Here gRPC's core compares the names as bytes, and each method has a task

@@ -15,7 +15,7 @@ from datastore_server.placement.service import PLACEMENT_SERVICE
 from datastore_server.service import SERVICE
 from datastore_server.shard_watch import watching
 from tests.server.conftest import Start
-from tests.support.serving import Away
+from tests.support.serving import Away, not_probed
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -39,8 +39,8 @@ async def test_a_node_has_a_health_for_each_service_and_its_store(start: Start) 
 async def test_a_proxy_has_a_health_for_each_shard(start: Start, unused_tcp_port: int) -> None:
     node, proxy = await start(aio.DictDatastore()), await start(aio.DictDatastore())
     shards = [
-        ShardInfo("s1", node.server.url, 1, probe=_not_probed),
-        ShardInfo("s2", f"grpc://127.0.0.1:{unused_tcp_port}", 1, probe=_not_probed),
+        ShardInfo("s1", node.server.url, 1, probe=not_probed),
+        ShardInfo("s2", f"grpc://127.0.0.1:{unused_tcp_port}", 1, probe=not_probed),
     ]
     async with watching(shards, proxy.server.note_shard):
         await until(proxy.channel, "shard/s1", SERVING)
@@ -60,10 +60,6 @@ async def until(channel: grpc.aio.Channel, name: str, expected: Any) -> None:
         except grpc.aio.AioRpcError as error:
             assert error.code() == grpc.StatusCode.NOT_FOUND
         await asyncio.sleep(0.01)
-
-
-async def _not_probed() -> None:
-    raise AssertionError("only its health is watched")
 
 
 async def test_another_name_is_not_known(start: Start) -> None:

@@ -26,6 +26,7 @@ from datastore_server.calls import SLOW_CALL_S, STREAM_FACTOR, CallLog
 from datastore_server.describe import ShardInfo
 from datastore_server.logs import LINES, SHOWN_CHARACTERS, WINDOW_S, RateLimit, shown
 from datastore_server.shard_watch import watching
+from tests.support.serving import not_probed
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR) \S.*")
 
@@ -291,13 +292,9 @@ async def test_a_server_logs_its_start_its_failures_and_its_end_with_counts(log:
     assert not re.search(r"failed: .*secret|Put .*secret|Error: secret", text)
 
 
-async def _not_probed() -> None:
-    raise AssertionError("only its health is watched")
-
-
 async def test_a_proxy_logs_when_a_shard_goes_down_and_comes_back(log: LogFile) -> None:
     async with serve(aio.DictDatastore()) as first:
-        shard = ShardInfo("s1", first.url, 1, probe=_not_probed)
+        shard = ShardInfo("s1", first.url, 1, probe=not_probed)
         async with watching([shard]):
             assert (await log.line("is up")).endswith(f"INFO shard s1 at {first.url} is up")
             await first.stop()
@@ -309,5 +306,5 @@ async def test_a_proxy_logs_when_a_shard_goes_down_and_comes_back(log: LogFile) 
 
 
 async def test_a_shard_that_is_down_at_the_start_is_logged_once(log: LogFile, unused_tcp_port: int) -> None:
-    async with watching([ShardInfo("s1", f"grpc://127.0.0.1:{unused_tcp_port}", 1, probe=_not_probed)]):
+    async with watching([ShardInfo("s1", f"grpc://127.0.0.1:{unused_tcp_port}", 1, probe=not_probed)]):
         assert "shard s1" in await log.line("is down")

@@ -21,13 +21,9 @@ from datastore_server.call import FORWARDED_CHARACTERS, Call
 from tests.server.conftest import Start
 from tests.support.clusters import background, proxy
 from tests.support.commands import Commands
+from tests.support.serving import Failing
 
 RANDOM = r"[0-9a-f]{16}"
-
-
-class Failing(aio.DictDatastore):
-    async def get(self, key: Key) -> Any:
-        raise RuntimeError("unexpected")
 
 
 async def failed(call: Any) -> DatastoreError:

@@ -22,6 +22,7 @@ from datastore_server.tracing import Tracing, tracing_of
 from tests.support.clusters import proxy
 from tests.support.collector import Collector, Span, collector
 from tests.support.commands import COMMAND, server_process
+from tests.support.serving import Failing
 
 SERVICE = "datastore.v1.DatastoreService"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -53,11 +54,6 @@ def tracing(collected: Collector, monkeypatch: pytest.MonkeyPatch, service: str 
 
 def by_method(spans: list[Span]) -> dict[str, Span]:
     return {span.name.removeprefix(f"{SERVICE}/"): span for span in spans}
-
-
-class Failing(aio.DictDatastore):
-    async def get(self, key: Key) -> Any:
-        raise RuntimeError("unexpected")
 
 
 async def test_each_call_is_a_span_with_its_method_and_outcome(

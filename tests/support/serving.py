@@ -1,4 +1,4 @@
-"""Helpers for tests of servers: a stub of a running server, requests, and a store that counts and hangs."""
+"""Helpers for tests of servers: a stub of a running server, requests, and stores that hang, count or fail."""
 
 from __future__ import annotations
 
@@ -117,3 +117,15 @@ class Away(aio.DictDatastore):
         if self.is_away:
             raise UnavailableError("no route to it")
         return await super().read(keys, options)
+
+
+class Failing(aio.DictDatastore):
+    """A store whose reads fail as no store should."""
+
+    async def get(self, key: Key) -> Any:
+        raise RuntimeError("unexpected")
+
+
+async def not_probed() -> None:
+    """The probe of a shard that must not be probed, only watched."""
+    raise AssertionError("only its health is watched")

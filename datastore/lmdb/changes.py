@@ -268,8 +268,12 @@ class Changes:
 
     def _record(self, text: bytes) -> bytes | None:
         """The record of a key, None if it has none that has not expired."""
-        record = self._cursor.value() if self._cursor.set_key(text) else None
-        return None if record is not None and has_expired(record, self._latest_us) else record
+        return self._record_here() if self._cursor.set_key(text) else None
+
+    def _record_here(self) -> bytes | None:
+        """The same of the key where the cursor is."""
+        record = self._cursor.value()
+        return None if has_expired(record, self._latest_us) else record
 
     def _present(self, text: bytes) -> tuple[bytes | str | None, Metadata | None]:
         """The value and the metadata of a key."""
@@ -279,11 +283,12 @@ class Changes:
     def _make_dependent(self, change: Change) -> WriteResult:
         """Make a patch, or a write with a condition or an expiry."""
         text, *_, operation = change
-        if (operation.condition is not None or isinstance(operation, Patch)) and not self._cursor.set_key(text):
+        is_there = self._cursor.set_key(text)
+        if not is_there and (operation.condition is not None or isinstance(operation, Patch)):
             hidden = attempt(check_absent, self._cursor, text)
             if hidden.error is not None:
                 return WriteResult(refusal_of(hidden.error))
-        record = self._record(text)
+        record = self._record_here() if is_there else None
         # The serializers of a patch may raise anything, which must not fail the whole commit.
         decided = attempt(_decide, change, record, self._latest_us, catching=Exception)
         if decided.error is not None:

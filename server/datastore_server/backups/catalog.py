@@ -149,6 +149,13 @@ class Catalog:
             parts.append(part)
         return parts
 
+    def discard(self, number: int, shard: str) -> None:
+        """Remove the parts that an interrupted backup left of a node."""
+        place = 0
+        while (path := self.part_path(number, shard, place)).exists():
+            path.unlink()
+            place += 1
+
     def part_path(self, number: int, shard: str, place: int) -> Path:
         """The file of a part of a backup that is being made."""
         return self.directory / f"{number:06}-{shard or 'node'}-{place}.part"

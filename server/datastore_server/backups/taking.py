@@ -156,8 +156,7 @@ class _NodeTaking:
         return parts
 
     def _discard(self) -> None:
-        for part in self._taking.catalog.unfinished(self._number, self._shard):
-            part.path.unlink()
+        self._taking.catalog.discard(self._number, self._shard)
 
     def _request(self, parts: Sequence[Part]) -> maintenance_pb2.ReadSnapshotRequest:
         if parts:

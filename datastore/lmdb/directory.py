@@ -41,6 +41,7 @@ __all__ = [
     "DirectoryLock",
     "Identity",
     "compact_directory",
+    "latest_in",
     "new_node_id",
     "open_directory",
     "open_environment",
@@ -205,8 +206,7 @@ def compact_directory(directory: Path) -> tuple[int, int]:
     The new file replaces the old one when it is complete and on disk. Raises StoreLockedError if a process has the
     directory open, and StoreError, when nothing was changed, if the file system has no room for the new file.
     """
-    if not (directory / DATA_FILE).exists():
-        raise StoreFormatError(f"{directory} is not a data directory: it has no {DATA_FILE}")
+    _require_data_file(directory)
     lock = DirectoryLock(directory)
     try:
         _prepare(directory, Identity(None, None))
@@ -236,8 +236,7 @@ def compact_directory(directory: Path) -> tuple[int, int]:
 
 def open_to_read(directory: Path) -> tuple[lmdb.Environment, dict[bytes, lmdb._Database]]:
     """Open the environment for reading only, also if another process uses it; and its databases that exist, by name."""
-    if not (directory / DATA_FILE).exists():
-        raise StoreFormatError(f"{directory} is not a data directory: it has no {DATA_FILE}")
+    _require_data_file(directory)
     # The writer may make the file larger before a read begins.
     map_bytes = 2 * (directory / DATA_FILE).stat().st_size + _READ_AHEAD_BYTES
     environment = _opened_to_read(directory, lock=True, map_size=map_bytes)
@@ -250,11 +249,16 @@ def open_to_read(directory: Path) -> tuple[lmdb.Environment, dict[bytes, lmdb._D
         raise
 
 
+def _require_data_file(directory: Path) -> None:
+    if not (directory / DATA_FILE).exists():
+        raise StoreFormatError(f"{directory} is not a data directory: it has no {DATA_FILE}")
+
+
 def _open_databases(environment: lmdb.Environment, directory: Path, *, keep_changes: bool) -> Databases:
     entries, meta = (environment.open_db(name, create=False) for name in (ENTRIES, META))
     system, expiries = (_if_created(environment, name) for name in (SYSTEM, EXPIRIES))
-    last_version = _number(environment, meta, LAST_VERSION, OLDEST.version, directory)
-    latest_us = _number(environment, meta, LATEST_TIME, last_version, directory)
+    with environment.begin(meta) as transaction:
+        last_version, latest_us = latest_in(transaction, meta, directory)
     if not keep_changes:
         _drop_log(environment)
     changes = _begun_log(environment, meta, last_version) if keep_changes else None
@@ -287,9 +291,16 @@ def _if_created(environment: lmdb.Environment, name: bytes) -> lmdb._Database | 
         return None
 
 
-def _number(environment: lmdb.Environment, meta: lmdb._Database, name: bytes, default: int, directory: Path) -> int:
-    with environment.begin(meta) as transaction:
-        kept = transaction.get(name)
+def latest_in(transaction: lmdb.Transaction[bytes], meta: lmdb._Database, directory: Path) -> tuple[int, int]:
+    """The latest version that was given to an entry, and the time by which entries had expired then."""
+    last_version = _number(transaction, meta, LAST_VERSION, OLDEST.version, directory)
+    return last_version, _number(transaction, meta, LATEST_TIME, last_version, directory)
+
+
+def _number(
+    transaction: lmdb.Transaction[bytes], meta: lmdb._Database, name: bytes, default: int, directory: Path
+) -> int:
+    kept = transaction.get(name, db=meta)
     try:
         return default if kept is None else int(kept)
     except ValueError:

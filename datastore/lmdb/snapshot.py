@@ -18,16 +18,14 @@ import lmdb
 from datastore.lmdb.directory import (
     ENTRIES,
     EXPIRIES,
-    LAST_VERSION,
-    LATEST_TIME,
     META,
     NODE_ID,
     SYSTEM,
+    latest_in,
     open_to_read,
 )
 from datastore.lmdb.errors import raise_translated
-from datastore.lmdb.records import OLDEST, has_expired
-from datastore.model.errors import CorruptDataError
+from datastore.lmdb.records import has_expired
 
 __all__ = ["SNAPSHOT_BYTES", "SNAPSHOT_ENTRIES", "Snapshot"]
 
@@ -50,9 +48,9 @@ class Snapshot:
             # Opened before the transaction begins; it would not see any that are created later.
             self.databases = names
             self.transaction = self._environment.begin()
-            self.version = self._number(LAST_VERSION, OLDEST.version)
+            self.version, latest_us = latest_in(self.transaction, names[META], directory)
             #: By which entries have expired, in microseconds since 1970.
-            self.time_us = max(int(time.time() * 1_000_000), self._number(LATEST_TIME, self.version))
+            self.time_us = max(int(time.time() * 1_000_000), latest_us)
         except BaseException as error:
             self._environment.close()
             if isinstance(error, lmdb.Error):
@@ -67,13 +65,6 @@ class Snapshot:
     ) -> None:
         self.transaction.abort()
         self._environment.close()
-
-    def _number(self, name: bytes, default: int) -> int:
-        kept = self.transaction.get(name, db=self.databases[META])
-        try:
-            return default if kept is None else int(kept)
-        except ValueError:
-            raise CorruptDataError(f"the {name.decode()} that {self.directory} records is damaged: {kept!r}") from None
 
     @property
     def node_id(self) -> str:

@@ -147,5 +147,5 @@ class Watcher:
     async def _close_feed(self) -> None:
         feed, self._feed = self._feed, None
         if feed is not None:
-            # Nobody could close what is left of it if the reader were cancelled meanwhile.
+            # If the reader were cancelled meanwhile, nothing would close the rest of it.
             await run_to_completion(feed.aclose)

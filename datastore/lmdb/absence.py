@@ -1,8 +1,8 @@
-"""Whether the search of LMDB went where it should: no damaged page hides an entry.
+"""Checks that a search of LMDB ended in the right place, so that a damaged page does not hide entries.
 
-LMDB keeps no checksums of its pages: a flipped bit in a key, or in what a search passes, leads it astray. It then ends
-beside what misled it, so the entries around its end must be sound and in order. That costs a few records, and only for
-keys that are absent.
+LMDB keeps no checksums of its pages, so a flipped bit in a key on the path of a search can mislead it. The search then
+ends next to the damage, so the entries around its end must be sound and in order. That costs reading a few records, and
+only for keys that are absent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datastore.model.errors import CorruptDataError
 
 __all__ = ["check_absent", "check_key", "seek"]
 
-#: Larger records are not in the page of their keys, and take longer to check; the order of their keys is.
+#: Larger records are not stored in the page of their keys, and take longer to check: only the order of their keys is.
 _CHECKED_BYTES = 2000
 
 
@@ -41,7 +41,7 @@ def check_absent(cursor: lmdb.Cursor[Any], text: bytes) -> None:
 
 
 def check_key(text: bytes, record: Any) -> None:
-    """Raise CorruptDataError if a key is not that of its record, unless that is large."""
+    """Raise CorruptDataError if a key does not belong to its record; large records are not checked."""
     if len(record) <= _CHECKED_BYTES:
         try:
             unpack(text, bytes(record))

@@ -1,4 +1,4 @@
-"""Whether a directory is sound: each record, the index of expiries and the log of changes, against one another.
+"""Checks a directory: each record, and the index of expiries and the log of changes against the entries.
 
 Reads one snapshot, in bounded memory; changes nothing.
 """
@@ -26,7 +26,7 @@ __all__ = ["Checked", "check_entries", "check_log"]
 
 
 class Checked(NamedTuple):
-    """What was checked: how many entries, what is wrong, and of the sound ones the texts of their keys and values."""
+    """What was checked: the number of entries, the findings, and the key text and value of each sound entry."""
 
     entries: int
     findings: list[str]

@@ -12,7 +12,7 @@ from datastore.model.errors import CorruptDataError, DatastoreError, StoreError,
 
 __all__ = ["REOPEN_S", "raise_translated", "reopening", "translated"]
 
-#: How often an environment that could not be written is tried to be opened again, in seconds.
+#: How often to retry opening an environment again after a failed write, in seconds.
 REOPEN_S = 1.0
 # MDB_SHORT_WRITE: only a part was written. The binding has no class for it.
 _SHORT_WRITE = -30772

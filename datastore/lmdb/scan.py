@@ -101,13 +101,13 @@ class RangeScan:
         )
 
     def _check_order(self) -> None:
-        """Raise CorruptDataError if the keys do not grow: a damaged page shows entries twice, or hides others."""
+        """Raise CorruptDataError if the keys do not ascend: a damaged page shows entries twice, or hides others."""
         texts = self._texts
         if not all(map(lt, texts, islice(texts, 1, None))) or (texts and texts[0] < self._begin):
             raise CorruptDataError("the keys of stored entries are out of order: a page of the data file is damaged")
 
     def _check_skipped(self, text: bytes, record: bytes) -> None:
-        """Raise CorruptDataError if an entry that seems to be out of scope is damaged: it may be within."""
+        """Raise CorruptDataError if an entry that seems to be out of scope is damaged: it may be in scope."""
         if self._texts and text <= self._texts[-1]:
             raise CorruptDataError(f"{text.decode(errors='backslashreplace')!r} is out of order: a page is damaged")
         if record:

@@ -220,7 +220,7 @@ class LMDBDatastore(Datastore):
         except lmdb.Error as error:
             if len(keys) == 1:
                 raise_translated(error, self.directory)
-            # A transaction that has met a damaged page is of no more use, but entries on other pages are sound.
+            # A transaction is unusable after an error, but entries on other pages may be sound.
             return [self._read_alone(key, options) for key in keys]
 
     def _read_alone(self, key: Key, options: ReadOptions) -> ReadResult:
@@ -371,7 +371,7 @@ class LMDBDatastore(Datastore):
         return found.decode()
 
     def take_node_id(self, node_id: str) -> None:
-        """Make this directory that of a node that is gone, of which it is a copy. Returns once that is on disk."""
+        """Give this directory the identity of a lost node, of which it is a copy. Returns once that is on disk."""
         self._writer.submit(Job((), record=(NODE_ID, node_id.encode()))).result()
 
     def read_system(self, name: str) -> bytes | None:
@@ -400,7 +400,7 @@ class LMDBDatastore(Datastore):
         self._writer.submit(Job((), record=(LAST_VERSION, b"%d" % version))).result()
 
     def restore(self, entries: Sequence[Restored]) -> None:
-        """Store entries with these versions and times, in place of what their keys have.
+        """Store entries with their versions and times, in place of what their keys have.
 
         Each is the text of its key, its value as bytes, and its metadata. Later writes get greater versions. Watches
         that have begun before get ChangesExpiredError. Returns once the entries are as durable as promised.
@@ -408,7 +408,7 @@ class LMDBDatastore(Datastore):
         self._writer.submit(Job((), restored=entries)).result()
 
     def forget_readers(self) -> None:
-        """Let pages be reused that were seen by reads of other processes which were killed."""
+        """Allow reuse of pages that are held by reads of other processes that were killed."""
         try:
             with self._gate:
                 self._environment.reader_check()

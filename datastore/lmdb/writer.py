@@ -399,7 +399,7 @@ class Writer:
         self.system = system
 
     def _commit_restored(self, restored: Sequence[Restored]) -> None:
-        """Store entries with their metadata. The log of changes begins after them."""
+        """Store entries with their metadata. The log of changes starts after them."""
         if self.expiries is None and any(metadata.expires_us for *_, metadata in restored):
             self._begin_expiries()
         with self._transaction() as transaction, self._changes(transaction) as made:

@@ -17,9 +17,9 @@ class Description(NamedTuple):
 
     `entries` is how many entries a storage holds, and `stored_bytes` their size on disk, if it knows both without a
     scan; otherwise None. `hits` and `misses` count a tier's reads of values that found one and that found none, since
-    the store was created; None for a store that is not a tier. `figures` is what else the store measures, as a server
-    reports it in its metrics: a gauge, a count or a distribution by name, e.g. `disk_free_bytes`; docs/metrics.md lists
-    the names.
+    the store was created; None for a store that is not a tier. `figures` are other measurements of the store, which a
+    server reports in its metrics: a gauge, a count or a distribution by name, e.g. `disk_free_bytes`; docs/metrics.md
+    lists the names.
     """
 
     kind: str

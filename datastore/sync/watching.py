@@ -149,5 +149,5 @@ class Watcher:
     def _close_feed(self) -> None:
         feed, self._feed = self._feed, None
         if feed is not None:
-            # Nobody could close what is left of it if the reader were cancelled meanwhile.
+            # If the reader were cancelled meanwhile, nothing would close the rest of it.
             run_to_completion(feed.close)

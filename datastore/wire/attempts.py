@@ -17,7 +17,7 @@ def set_attempt(request: Any, attempt: Attempt | None) -> None:
     """Make a request, of `datastore.v1` or of `raw`, state an attempt that is sent now."""
     if attempt is not None:
         request.attempt.request_id = attempt.request_id
-        # Whatever is repeated is not a first attempt, however fast; nor is any older than the message can say.
+        # A repeat is never a first attempt, however fast; and the age must fit in the message.
         age_us = 0 if attempt.first_us is None else max(1, elapsed_us() - attempt.first_us)
         request.attempt.age_us = min(age_us, MAX_AGE_US)
 

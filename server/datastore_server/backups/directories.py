@@ -32,8 +32,8 @@ __all__ = ["restore_directory"]
 def restore_directory(catalog: Catalog, node: NodeBackup, directory: Path, advance: Callable[[int], None]) -> Restored:
     """Make a directory with the entries of a backup, and the identity and the placement that the node had.
 
-    Its node must not run any more. Raises PlacementError if the directory exists and is not empty. What an interruption
-    leaves is `DIRECTORY.restoring`, which the next restore removes.
+    The node must not run any more. Raises PlacementError if the directory exists and is not empty. An interruption
+    leaves `DIRECTORY.restoring` behind, which the next restore removes.
     """
     if directory.exists() and any(directory.iterdir()):
         raise PlacementError(f"{directory} is not empty, and a backup is restored only into an empty directory")
@@ -85,7 +85,7 @@ def _placement(paths: Sequence[Path]) -> NodePlacement:
 
 
 def _require(directory: Path, entries: int, checksum: int) -> None:
-    """Raise CorruptDataError unless a directory has so many entries, with this sum of their checksums."""
+    """Raise CorruptDataError unless a directory has this number of entries, with this sum of their checksums."""
     found = total = 0
     with Snapshot(directory) as snapshot:
         for texts, records in snapshot.batches(with_expired=True):

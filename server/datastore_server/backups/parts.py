@@ -1,7 +1,7 @@
 """A part: a file with the messages of one snapshot, or of its beginning if that was cut short. Knows no catalog.
 
-Each message follows its length and its checksum. So what a crash leaves at the end is recognized, and removed before
-the next part is written: a part that was cut short has its first entries, and no summary.
+Each message is preceded by its length and its checksum. So an incomplete message that a crash leaves at the end is
+detected, and removed before the next part is written: a part that was cut short has its first entries, and no summary.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Part", "PartWriter", "read_part"]
 
 #: The length of a message, and its xxh3-64.
 _HEAD = Struct(">IQ")
-#: A greater length is damaged: nodes send no messages that clients do not accept.
+#: A greater length is damage: nodes send no messages that clients do not accept.
 _MOST_BYTES = MESSAGE_BYTES
 
 

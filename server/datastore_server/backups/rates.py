@@ -1,4 +1,4 @@
-"""Limits the bytes a second of a job."""
+"""Limits the bytes per second of a job."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["Rate"]
 
 
 class Rate:
-    """At most so many bytes a second; None for no limit. What is not used is not saved up."""
+    """A limit in bytes per second; None for no limit. Unused capacity is not saved up."""
 
     def __init__(self, bytes_per_s: int | None) -> None:
         self._bytes_per_s = bytes_per_s
         self._free_at = 0.0
 
     async def spend(self, count: int) -> None:
-        """Wait until so many bytes may be moved."""
+        """Wait until this many bytes may be moved."""
         if self._bytes_per_s is None:
             return
         now = time.monotonic()

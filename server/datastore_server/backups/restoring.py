@@ -1,6 +1,6 @@
 """Restores a backup into empty nodes: each entry to the node that owns it, in key order, continued where it ended.
 
-Every node counts and sums what it has in the end; they serve once that is what was sent.
+At the end each node compares the count and checksum of its entries with what was sent, and serves if they match.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from datastore_server.maintenance.columns import SUM_MASK, content_checksum, enc
 
 __all__ = ["BATCH_BYTES", "BATCH_ENTRIES", "Restored", "Restoring", "restore", "sent_bytes"]
 
-#: How much one call stores: at most so many entries, and about so many bytes, or one larger entry.
+#: The maximum number of entries in one call, and about how many bytes; a larger entry is sent alone.
 BATCH_ENTRIES = 500
 BATCH_BYTES = 1024 * 1024
-#: Entries that expire within so many seconds are not compared at the end: they may have expired until then.
+#: Entries that expire within this many seconds are not compared at the end: they may have expired by then.
 COMPARED_AFTER_S = 24 * 3600
 
 

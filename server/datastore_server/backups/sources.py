@@ -33,7 +33,7 @@ class Source(Protocol):
         """The messages of a snapshot. The caller must close the generator."""
 
     async def stored_entries(self) -> int | None:
-        """About how many entries there are, None if unknown."""
+        """The approximate number of entries, None if unknown."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from datastore_server.backups.together import together
 
 __all__ = ["ATTEMPTS", "PAUSE_S", "Taking", "take_backup"]
 
-#: How often a node is asked before a backup is given up, and how long it waits in between, in seconds.
+#: How often a node is tried before the backup fails, and the pause between attempts, in seconds.
 ATTEMPTS = 5
 PAUSE_S = 2.0
 
@@ -114,14 +114,14 @@ class _NodeTaking:
                 self._discard()
                 if not taken.is_incremental:
                     raise
-                # The node's past is another one, e.g. because its directory was replaced by an older copy.
+                # The node has a different history, e.g. because its directory was replaced by an older copy.
                 self._taking.say(f"{self._name}: all values are read again: {error}")
                 self._earlier = None
             else:
                 return taken
 
     async def _read_through(self) -> tuple[list[Part], maintenance_pb2.SnapshotSummary]:
-        """Read the snapshot to its end, and continue if the node is away for a moment."""
+        """Read the snapshot to its end, and continue if the node is unavailable for a moment."""
         attempts = 0
         while True:
             parts = self._left()

@@ -1,4 +1,4 @@
-"""Several jobs at once, of which the first failure ends all."""
+"""Runs several jobs at once; the first failure ends all."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from datastore_server.coordination.nodes import SCAN_TIMEOUT_S, NodeClient
 __all__ = ["MaintenanceClient"]
 
 _SERVICE = "/datastore.v1.MaintenanceService/"
-#: Timeout in seconds for storing one batch of entries: a busy disk, and other restores before it.
+#: Timeout in seconds for storing one batch of entries: the disk may be busy, also with other restores.
 WRITE_TIMEOUT_S = 120.0
 
 

@@ -1,4 +1,4 @@
-"""Which backup to make of a store that has no snapshots here, in words. Pure."""
+"""How to back up a store that has no snapshots here, in words. Pure."""
 
 from __future__ import annotations
 

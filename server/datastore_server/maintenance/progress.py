@@ -1,4 +1,4 @@
-"""The record in a node's system space of how far a restore is. Pure."""
+"""The record of the progress of a restore, in a node's system space. Pure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A process that reads a snapshot for a node: `python -m datastore_server.maintenance.reader WHAT DIRECTORY`.
 
-It takes the request from stdin, and writes the responses to stdout, each after its length. LMDB allows a long read
-transaction only outside of the process that enlarges the map; and reading in another process leaves the node's time to
-its calls. It ends when nobody reads its output any more.
+It reads the request from stdin, and writes the responses to stdout, each preceded by its length. LMDB allows a long
+read transaction only outside of the process that enlarges the map, and a separate process does not slow down the node's
+calls. It exits when its output is closed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from datastore_server.maintenance.snapshots import snapshot_messages
 
 __all__ = ["FAILED", "LENGTH_BYTES", "main"]
 
-#: Each message follows its length, in so many bytes, big-endian. The length FAILED begins the error that ends it.
+#: The size of the length before each message, in bytes, big-endian. The length FAILED announces an error, the last.
 LENGTH_BYTES = 4
 FAILED = 2**32 - 1
 
@@ -48,7 +48,7 @@ def main(what: str, directory: str) -> None:
         status = wire.error_to_status(error).SerializeToString()
         out.write(FAILED.to_bytes(LENGTH_BYTES) + len(status).to_bytes(LENGTH_BYTES) + status)
     except BrokenPipeError:
-        # Nobody reads on: the call has ended.
+        # The call has ended.
         signal.raise_signal(signal.SIGKILL)
 
 

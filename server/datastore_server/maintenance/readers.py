@@ -1,4 +1,4 @@
-"""Reads snapshots of a node's directory in processes of their own. Knows processes, but not what is read."""
+"""Reads snapshots of a node's directory in separate processes. Knows processes, but not what is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["SnapshotReaders"]
 
 #: Retry delay in seconds for a snapshot beyond these.
 SNAPSHOT_RETRY_S = 5.0
-#: How much of a process's output may wait, in bytes.
+#: The maximum output of a process that is buffered, in bytes.
 _BUFFER_BYTES = 1024 * 1024
 
 

@@ -46,7 +46,7 @@ class Restores:
         return self._node.system.restores
 
     async def load(self) -> None:
-        """Go on refusing calls if a restore was not finished."""
+        """Keep refusing calls if a restore was not finished."""
         kept = await self._node.system.read(RESTORE_RECORD)
         if kept:
             self._backup, self._restored_key = unpack(kept)
@@ -99,7 +99,7 @@ class Restores:
                 await self._keep(backup, entries[-1][0])
 
     async def finish(self, backup: str, *, compared_after_us: int, entries: int, checksum: int, version: int) -> None:
-        """Serve, if the entries that expire after this time are so many, with this sum of their checksums.
+        """Serve, if the entries that do not expire by this time have this count and this sum of checksums.
 
         Raises CorruptDataError if they are not.
         """

@@ -28,7 +28,7 @@ __all__ = ["MAINTENANCE_SERVICE", "MaintenanceService"]
 _DESCRIPTOR = maintenance_pb2.DESCRIPTOR.services_by_name["MaintenanceService"]
 MAINTENANCE_SERVICE: str = _DESCRIPTOR.full_name
 
-#: A restore carries whatever a node may hold, so it is not bound by the limits that an operator has set since.
+#: A restore carries anything that a node may hold, so it ignores limits that an operator has set since.
 _LIMITS = Limits()
 
 
@@ -57,7 +57,7 @@ class MaintenanceService:
         self._changes = Completion()
 
     async def load(self) -> None:
-        """Go on refusing calls if a restore was not finished before the node was started again."""
+        """Keep refusing calls if a restore was not finished before the node was restarted."""
         if self._restores is not None:
             await self._restores.load()
 

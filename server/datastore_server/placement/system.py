@@ -61,7 +61,7 @@ class SystemSpace(Protocol):
         return
 
     async def restore(self, entries: Sequence[tuple[bytes, bytes, Metadata]]) -> None:
-        """If `restores`: store entries with this metadata, after the text of the key and the value in wire form."""
+        """If `restores`: store entries, each the text of its key, its value in wire form, and its metadata."""
         return
 
     def release(self) -> None:

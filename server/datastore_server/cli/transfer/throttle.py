@@ -32,6 +32,6 @@ BYTES_PER_S = _RateType()
 
 
 def rate_option(function: _Function) -> _Function:
-    """Add `--rate`, a number of bytes a second or None."""
-    text = "Move at most so many bytes a second, e.g. 10MiB."
+    """Add `--rate`, a number of bytes per second or None."""
+    text = "Move at most this many bytes per second, e.g. 10MiB."
     return click.option("--rate", type=BYTES_PER_S, metavar="SIZE", help=text)(function)

@@ -47,7 +47,7 @@ from datastore_server.coordination.maintenance import MaintenanceClient
 from datastore_server.limits import SNAPSHOTS
 from tests.support import processes
 from tests.support.backups import CutError, back_up, interrupts_after, restore_into, stored
-from tests.support.commands import COMMAND, run_here
+from tests.support.commands import COMMAND, command, run_here
 from tests.support.growing import SOURCE, Nodes, apply_now, fill, nodes, proxy
 from tests.support.local_clusters import wait_until
 from tests.support.placements import placement
@@ -561,13 +561,6 @@ async def test_a_manifest_that_no_backup_has_written_is_refused(changed: dict[st
     path.write_text(json.dumps(manifest))
     with pytest.raises(CorruptDataError, match=rf"{path} cannot be read"):
         Catalog(tmp_path / "backups")
-
-
-async def command(*words: str) -> tuple[int, str]:
-    """A command as typed: its exit code and output."""
-    line = [*COMMAND, *words]
-    done = await asyncio.to_thread(subprocess.run, line, check=False, capture_output=True, text=True)
-    return done.returncode, done.stdout + done.stderr
 
 
 async def test_a_restore_that_stored_something_else_is_not_served(tmp_path: Path) -> None:

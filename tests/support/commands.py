@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -99,6 +100,13 @@ def interrupted_matching() -> Iterator[None]:
 
     with patch.object(RemoteDatastore, "write_matching", failing):
         yield
+
+
+async def command(*words: str) -> tuple[int, str]:
+    """A command as typed: its exit code and output."""
+    line = [*COMMAND, *words]
+    done = await asyncio.to_thread(subprocess.run, line, check=False, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
 
 
 @contextmanager

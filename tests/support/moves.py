@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from datastore_server.config import Config, dump_config
 from datastore_server.coordination import moving
 from datastore_server.coordination.nodes import NodeClient
-from tests.support.commands import COMMAND, run_here
+from tests.support.commands import command, run_here
 from tests.support.growing import SOURCE, Nodes, apply_now, contents, fill, proxy
 
 ENTRIES = contents(150)
@@ -75,13 +74,11 @@ async def interrupted_before(method: str, running: Nodes, monkeypatch: pytest.Mo
         await apply_now(running.config("a", "b", "c"))
 
 
-async def typed(config: Config, directory: Path, command: str, *options: str) -> tuple[int, str]:
-    """A command on a configuration, as typed: its exit code and output."""
+async def typed(config: Config, directory: Path, action: str, *options: str) -> tuple[int, str]:
+    """A command `placement` on a configuration, as typed: its exit code and output."""
     path = directory / SOURCE
     path.write_text(dump_config(config))
-    words = [*COMMAND, "placement", command, str(path), *options]
-    done = await asyncio.to_thread(subprocess.run, words, check=False, capture_output=True, text=True)
-    return done.returncode, done.stdout + done.stderr
+    return await command("placement", action, str(path), *options)
 
 
 async def status(url: str) -> tuple[int, dict[str, Any]]:

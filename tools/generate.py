@@ -1,7 +1,8 @@
-"""Generates datastore/v1 from protos, and checks the protocol: lint, and no breaking change from the baseline.
+"""Generates from protos datastore/v1 and what the clients in other languages are generated from, and checks the
+protocol: lint, and no breaking change from the baseline.
 
-    python tools/generate.py              write datastore/v1
-    python tools/generate.py --check      fail if datastore/v1 is not what the protos give
+    python tools/generate.py              write datastore/v1 and protos/clients.binpb
+    python tools/generate.py --check      fail if they are not what the protos give
     python tools/generate.py --lint       buf's lint, and its search for breaks against protos/baseline.binpb
     python tools/generate.py --baseline   make today's protocol the baseline, which later ones must not break
 
@@ -15,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -22,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 OUTPUT = ROOT / "datastore" / "v1"
 BASELINE = PROTOS / "baseline.binpb"
+#: What clients call, with Google's errors and the comments, as one FileDescriptorSet: client/*/Makefile generate from it.
+CLIENTS = PROTOS / "clients.binpb"
 #: The protos to generate and lint. `google/rpc/status.proto` is for users who generate code in another language; in
 #: Python its code comes with the package googleapis-common-protos.
 SOURCES = sorted(path.relative_to(PROTOS).as_posix() for path in (PROTOS / "datastore").rglob("*.proto"))
@@ -50,11 +54,23 @@ def generate(target: Path) -> None:
         shutil.copytree(made, target)
 
 
+def client_image(path: Path) -> None:
+    """Write the descriptors that clients in other languages are generated from."""
+    includes = [f"-I{PROTOS}", f"-I{sysconfig.get_path('purelib')}"]
+    sources = ["datastore/v1/service.proto", "google/rpc/error_details.proto"]
+    options = ["--include_imports", "--include_source_info", f"--descriptor_set_out={path}"]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *includes, *options, *sources], check=True, cwd=PROTOS)
+
+
 def check() -> int:
-    """Compare datastore/v1 with the generated package. Returns 1, after a message, if they differ."""
+    """Compare the generated files with what the protos give. Returns 1, after a message, if they differ."""
     with tempfile.TemporaryDirectory() as scratch:
-        fresh = Path(scratch) / "v1"
+        fresh, clients = Path(scratch) / "v1", Path(scratch) / CLIENTS.name
         generate(fresh)
+        client_image(clients)
+        if clients.read_bytes() != CLIENTS.read_bytes():
+            print("protos/clients.binpb is not what the protos give; run python tools/generate.py")
+            return 1
         names = {path.name for folder in (fresh, OUTPUT) for path in folder.iterdir() if path.is_file()}
         stale = sorted(name for name in names if _text(fresh / name) != _text(OUTPUT / name))
     if stale:
@@ -101,6 +117,7 @@ def main() -> int:
         image(BASELINE, comments=False)
         return 0
     generate(OUTPUT)
+    client_image(CLIENTS)
     return 0
 
 

@@ -1,5 +1,4 @@
-"""Generates from protos datastore/v1 and what the clients in other languages are generated from, and checks the
-protocol: lint, and no breaking change from the baseline.
+"""Generates from protos datastore/v1 and the descriptors for other languages; checks for breaking changes.
 
     python tools/generate.py              write datastore/v1 and protos/clients.binpb
     python tools/generate.py --check      fail if they are not what the protos give
@@ -24,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 OUTPUT = ROOT / "datastore" / "v1"
 BASELINE = PROTOS / "baseline.binpb"
-#: What clients call, with Google's errors and the comments, as one FileDescriptorSet: client/*/Makefile generate from it.
+#: What clients call, with Google's errors and the comments: the clients in other languages are generated from it.
 CLIENTS = PROTOS / "clients.binpb"
 #: The protos to generate and lint. `google/rpc/status.proto` is for users who generate code in another language; in
 #: Python its code comes with the package googleapis-common-protos.

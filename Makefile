@@ -14,11 +14,12 @@ PYTHON ?=
 # Hundreds of processes start in a run: compiled once for all of them, they start several times faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check bench soak mutants engines format generate release clean
+.PHONY: help demo test clients check bench bench-clients soak mutants engines format generate release clean
 
 help:
 	@echo 'make demo      a cluster of four processes at work: airports in, queries out, a node killed and back'
 	@echo 'make test      the tests, in about five minutes; some: make test ARGS="tests/unit -k key"'
+	@echo 'make clients   the clients in other languages, and their suite; some: make clients ONLY="go rust"'
 	@echo 'make check     style, types, layers, generated files, the protocol, the wheel'
 	@echo 'make bench     every benchmark, as ratios'
 	@echo 'make soak      the random tests, long, and 1,000 faults of each kind'
@@ -51,6 +52,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+clients: $(STAMP)
+	@$(BIN)/python tools/clients.py $(ONLY)
 
 check: $(STAMP)
 	$(BIN)/ruff check --quiet
@@ -109,6 +113,7 @@ generate: $(STAMP)
 	$(BIN)/python tools/generate.py
 	$(BIN)/python tools/unasync.py
 	$(BIN)/python tools/kinds.py
+	$(BIN)/python tools/clients.py --generate $(ONLY)
 
 release: $(STAMP)
 	$(BIN)/python -m tools.release

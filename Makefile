@@ -14,7 +14,7 @@ PYTHON ?=
 # Hundreds of processes start in a run: compiled once for all of them, they start several times faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test clients check bench bench-clients soak mutants engines format generate release clean
+.PHONY: help demo test clients check bench soak mutants engines format generate release clean
 
 help:
 	@echo 'make demo      a cluster of four processes at work: airports in, queries out, a node killed and back'

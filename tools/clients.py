@@ -95,11 +95,10 @@ def _run(command: Sequence[str], name: str, root: Path) -> tuple[int, float]:
     return process.returncode, time.monotonic() - start
 
 
-def _suite(made: Sequence[Outcome], root: Path) -> Outcome:
-    """Run the suite with the drivers of these clients."""
-    drivers = [outcome.language for outcome in made if outcome.made.get("driver", (1,))[0] == 0]
-    os.environ["DATASTORE_CLIENTS"] = " ".join(drivers)
-    return Outcome("suite", made={"test": _run(["make", "test", "ARGS=tests/clients"], "suite", root)})
+def _suite(chosen: Sequence[str], root: Path) -> Outcome:
+    """Run the suite with the drivers of the chosen clients, by default all."""
+    arguments = " ".join(["tests/clients", *(f"--client {language}" for language in chosen)])
+    return Outcome("suite", made={"test": _run(["make", "test", f"ARGS={arguments}"], "suite", root)})
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
@@ -116,7 +115,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = list(pool.map(lambda language: _make(language, targets, root), chosen.languages or known))
     if not chosen.generate:
-        outcomes.append(_suite(outcomes, root))
+        outcomes.append(_suite(chosen.languages, root))
     print(report(outcomes))
     return int(failures(outcomes, require_all=os.environ.get("DATASTORE_REQUIRE_ALL") == "1"))
 

@@ -62,6 +62,7 @@ check: $(STAMP)
 	$(BIN)/python tools/generate.py --check
 	$(BIN)/python tools/unasync.py --check
 	$(BIN)/python tools/kinds.py --check
+	$(BIN)/python tools/client_pages.py --check
 	$(BIN)/python tools/generate.py --lint
 	$(BIN)/mypy
 	$(BIN)/pyright --warnings
@@ -113,6 +114,7 @@ generate: $(STAMP)
 	$(BIN)/python tools/generate.py
 	$(BIN)/python tools/unasync.py
 	$(BIN)/python tools/kinds.py
+	$(BIN)/python tools/client_pages.py
 	$(BIN)/python tools/clients.py --generate $(ONLY)
 
 release: $(STAMP)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Column, Table
 
 from bench import library, rows
 from bench.measure import Row
 from bench.servers import pin_client
+from bench.tables import table
 
 ROWS = {measure.__name__: measure for measure in (*rows.ROWS, *library.ROWS)}
 LATEST = Path(__file__).with_name("latest.json")
@@ -29,15 +29,6 @@ async def _measured(names: Sequence[str], console: Console) -> dict[str, Row]:
     return measured
 
 
-def _table(measured: Mapping[str, Row]) -> Table:
-    table = Table(
-        Column("row", no_wrap=True), "ours", "reference", "ratio", "unit", "runs", title="Medians of interleaved runs"
-    )
-    for name, row in measured.items():
-        table.add_row(name, f"{row.ours:,.0f}", f"{row.reference:,.0f}", f"{row.ratio:.3f}", row.unit, str(row.runs))
-    return table
-
-
 def main() -> None:
     """Measure, print, write."""
     if unknown := set(sys.argv[1:]) - ROWS.keys():
@@ -45,7 +36,7 @@ def main() -> None:
     pin_client()
     console = Console()
     measured = asyncio.run(_measured(sys.argv[1:], console))
-    console.print(_table(measured))
+    console.print(table(measured))
     LATEST.write_text(json.dumps([{"name": name} | asdict(row) for name, row in measured.items()], indent=1) + "\n")
 
 

@@ -35,7 +35,7 @@ from datastore_server.maintenance.service import MaintenanceService
 from datastore_server.placement.node import PlacedNode
 from datastore_server.placement.service import PlacementService
 from datastore_server.service import DatastoreService
-from tools import generate, kinds, unasync
+from tools import client_pages, generate, kinds, unasync
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -156,6 +156,11 @@ def test_a_twin_matches_its_source(pair: tuple[Path, Path]) -> None:
 
 def test_the_tables_of_options_and_limits_match_the_code() -> None:
     for path, text in kinds.pages().items():
+        assert path.read_text() == text
+
+
+def test_the_pages_show_the_samples_of_the_clients() -> None:
+    for path, text in client_pages.pages().items():
         assert path.read_text() == text
 
 

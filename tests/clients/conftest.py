@@ -10,12 +10,14 @@ import pytest
 
 from tests.clients.drivers import Client, Driver, clients
 from tests.clients.servers import Servers
+from tests.clients.suite import all_cases
 from tests.support.clusters import background
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("clients")
     group.addoption("--client", action="append", help="run only this client, e.g. go; may be repeated")
+    group.addoption("--topic", action="append", help="run only the cases of this topic, e.g. keys; may be repeated")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -23,6 +25,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         wanted = metafunc.config.getoption("--client")
         found = [client for client in clients() if not wanted or client.name in wanted]
         metafunc.parametrize("client", found, ids=str, scope="session")
+    if "case" in metafunc.fixturenames:
+        topics = metafunc.config.getoption("--topic")
+        cases = [case for case in all_cases() if not topics or case.topic in topics]
+        metafunc.parametrize("case", cases, ids=str)
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["LANGUAGES", "Client", "Driver", "clients"]
+__all__ = ["Client", "Driver", "clients"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILT = ROOT / "build/clients"
-LANGUAGES = ("go", "typescript", "java", "rust", "cpp")
 
 
 class Client(NamedTuple):
@@ -33,7 +32,7 @@ def clients() -> list[Client]:
         Client("python", (sys.executable, "-m", "tests.clients.python_driver", "sync")),
         Client("python-aio", (sys.executable, "-m", "tests.clients.python_driver", "aio")),
     ]
-    return own + [Client(name, (str(path),)) for name in LANGUAGES if (path := BUILT / name / "driver").exists()]
+    return own + [Client(path.parent.name, (str(path),)) for path in sorted(BUILT.glob("*/driver"))]
 
 
 class Driver:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.clients.drivers import Client, Driver
 from tests.clients.runner import LEFT_OUT, Runner, Unsupported
 from tests.clients.servers import Servers
-from tests.clients.suite import Case, all_cases
+from tests.clients.suite import Case
 
 
-@pytest.mark.parametrize("case", all_cases(), ids=str)
 def test_case(client: Client, case: Case, driver: Driver, servers: Servers) -> None:
     left_out = LEFT_OUT.get(client.name, {})
     try:

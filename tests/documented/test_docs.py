@@ -28,6 +28,7 @@ from tests.support.waiting import PATIENCE_S
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 README, BACKENDS, SERVING = ROOT / "README.md", ROOT / "docs/backends.md", ROOT / "docs/serving.md"
+CLIENTS = ROOT / "docs/clients.md"
 TIERS, MONITORING, SECURITY = ROOT / "docs/tiers.md", ROOT / "docs/monitoring.md", ROOT / "docs/security.md"
 #: Pages with examples at the prompt of Python, which run in one session a page.
 AT_THE_PROMPT = [page for page in PAGES if "```pycon" in page.read_text()]
@@ -37,7 +38,8 @@ EXPECTED = {
     "go": [ROOT / "docs/protocol.md"],
     "typescript": [ROOT / "docs/protocol.md"],
     "pycon": AT_THE_PROMPT,
-    "python": [README, BACKENDS, ROOT / "docs/collections.md"],
+    # In CLIENTS cut from the samples, which tests/clients runs.
+    "python": [README, BACKENDS, ROOT / "docs/collections.md", CLIENTS],
     "sh": [
         README,
         ROOT / "docs/cli.md",
@@ -47,6 +49,7 @@ EXPECTED = {
         MONITORING,
         SECURITY,
         ROOT / "docs/operations.md",
+        ROOT / "docs/writing-a-client.md",
     ],
     "toml": [
         BACKENDS,

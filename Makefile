@@ -14,14 +14,14 @@ PYTHON ?=
 # Hundreds of processes start in a run: compiled once for all of them, they start several times faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test clients check bench soak mutants engines format generate release clean
+.PHONY: help demo test clients check bench bench-clients soak mutants engines format generate release clean
 
 help:
 	@echo 'make demo      a cluster of four processes at work: airports in, queries out, a node killed and back'
 	@echo 'make test      the tests, in about five minutes; some: make test ARGS="tests/unit -k key"'
 	@echo 'make clients   the clients in other languages, and their suite; some: make clients ONLY="go rust"'
 	@echo 'make check     style, types, layers, generated files, the protocol, the wheel'
-	@echo 'make bench     every benchmark, as ratios'
+	@echo 'make bench     every benchmark, as ratios; of the clients: make bench-clients'
 	@echo 'make soak      the random tests, long, and 1,000 faults of each kind'
 	@echo 'make mutants   faults put into keys, queries, order and merge one by one: do the tests notice? An hour'
 	@echo 'make engines   FerretDB, which stands for MongoDB in the tests, grpcurl, and generators of clients; needs Go'
@@ -71,6 +71,9 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m bench
+
+bench-clients: $(STAMP)
+	@$(BIN)/python -m bench.clients $(ONLY) $(if $(ENTRIES),--entries $(ENTRIES))
 
 soak: $(STAMP)
 	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest -n $(JOBS) --timeout=0 -o faulthandler_timeout=0 \

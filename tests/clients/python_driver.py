@@ -13,6 +13,8 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,8 @@ class Threads:
     """The client for threads: what it returns are results."""
 
     connect: Any = staticmethod(datastore_client.connect)
+    channel: Any = staticmethod(grpc.insecure_channel)
+    iterator: Any = staticmethod(iter)
 
     async def result(self, of: Any) -> Any:
         """The result of a method."""
@@ -64,6 +68,12 @@ class Threads:
             done = [pool.submit(call) for call in calls]
         return [each.exception() or each.result() for each in done]
 
+    async def repeat(self, call: Callable[[], Any], times: int, in_flight: int) -> None:
+        """Make a call so many times, and so many of them at once."""
+        with ThreadPoolExecutor(in_flight) as pool:
+            for _ in pool.map(lambda _: call(), range(times)):
+                pass
+
     async def begin(self, watcher: Any) -> None:
         """Begin a watch."""
         watcher.__enter__()
@@ -77,6 +87,8 @@ class Tasks:
     """The client for asyncio: what it returns is awaited."""
 
     connect: Any = staticmethod(datastore_client.aio.connect)
+    channel: Any = staticmethod(grpc.aio.insecure_channel)
+    iterator: Any = staticmethod(aiter)
 
     async def result(self, of: Any) -> Any:
         """The result of a method."""
@@ -89,6 +101,16 @@ class Tasks:
     async def together(self, calls: list[Callable[[], Any]]) -> list[Any]:
         """The results, or errors, of calls that are made at once."""
         return await asyncio.gather(*(call() for call in calls), return_exceptions=True)
+
+    async def repeat(self, call: Callable[[], Any], times: int, in_flight: int) -> None:
+        """Make a call so many times, and so many of them at once."""
+        left = iter(range(times))
+
+        async def some() -> None:
+            for _ in left:
+                await call()
+
+        await asyncio.gather(*(some() for _ in range(in_flight)))
 
     async def begin(self, watcher: Any) -> None:
         """Begin a watch."""
@@ -369,30 +391,49 @@ class Driver:
     # Measurements
 
     async def _bench_query(self, request: dict[str, Any]) -> Any:
-        began = time.perf_counter()
+        began, entries = time.perf_counter(), 0
+        async with self._opened(request) as opened:
+            if request["through"] == "stub":
+                query = query_pb2.Query(key=value_pb2.Key(text=request["key"]), scope=query_pb2.QUERY_SCOPE_RECURSIVE)
+                answers = self._colour.iterator(opened.Query(service_pb2.QueryRequest(query=query)))
+                async for answer in self._some(answers, sys.maxsize):
+                    entries += len(answer.entries)
+            else:
+                cursor = opened.query(Query(Key(request["key"]), recursive=True))
+                async for _ in self._some(cursor.entries(), sys.maxsize):
+                    entries += 1
+        return {"entries": str(entries), "seconds": time.perf_counter() - began}
+
+    async def _bench_get(self, request: dict[str, Any]) -> Any:
+        async with self._opened(request) as opened:
+            if request["through"] == "stub":
+                call = partial(opened.Get, service_pb2.GetRequest(key=value_pb2.Key(text=request["key"])))
+            else:
+                call = partial(opened.get, Key(request["key"]))
+            await self._colour.repeat(call, request["in_flight"], request["in_flight"])
+            began = time.perf_counter()
+            await self._colour.repeat(call, request["calls"], request["in_flight"])
+            return {"seconds": time.perf_counter() - began}
+
+    @asynccontextmanager
+    async def _opened(self, request: dict[str, Any]) -> AsyncIterator[Any]:
+        """A stub, or a store."""
         if request["through"] == "stub":
-            entries = await asyncio.to_thread(_stub_query, request["address"], request["key"])
+            channel = self._colour.channel(request["address"])
+            yield service_pb2_grpc.DatastoreServiceStub(channel)
+            closing = channel.close()
+            if closing is not None:
+                await closing
         else:
             store = self._colour.connect(f"grpc://{request['address']}")
-            cursor = store.query(Query(Key(request["key"]), recursive=True))
-            entries = 0
-            async for _ in self._some(cursor.entries(), sys.maxsize):
-                entries += 1
+            yield store
             await self._colour.close(store)
-        return {"entries": str(entries), "seconds": time.perf_counter() - began}
 
     async def _memory(self, request: dict[str, Any]) -> Any:
         return {"rss_bytes": str(psutil.Process().memory_info().rss)}
 
 
 _FILES = {"ca": "ca", "cert": "cert", "key_file": "key"}
-
-
-def _stub_query(address: str, key: str) -> int:
-    with grpc.insecure_channel(address) as channel:
-        query = query_pb2.Query(key=value_pb2.Key(text=key), scope=query_pb2.QUERY_SCOPE_RECURSIVE)
-        stub: Any = service_pb2_grpc.DatastoreServiceStub(channel)
-        return sum(len(answer.entries) for answer in stub.Query(service_pb2.QueryRequest(query=query)))
 
 
 # Requests

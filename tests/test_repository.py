@@ -35,7 +35,7 @@ from datastore_server.maintenance.service import MaintenanceService
 from datastore_server.placement.node import PlacedNode
 from datastore_server.placement.service import PlacementService
 from datastore_server.service import DatastoreService
-from tools import client_pages, generate, kinds, unasync
+from tools import client_pages, clients, generate, kinds, unasync
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -43,6 +43,16 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FUNCTION_LINES = 70
 LINE_LENGTH = PROJECT["tool"]["ruff"]["line-length"]
 TWINS = {twin for _, twin in unasync.pairs()}
+#: The clients in other languages, and what each of their Makefiles can make.
+CLIENTS = [ROOT / "client" / language for language in clients.languages()]
+CLIENT_TARGETS = {"ready", "generate", "check", "test", "driver", "sample", "operations"}
+#: Where a client says its version: the file of its package, and what is before the version there.
+CLIENT_VERSIONS = {
+    "package.json": r'^  "version": "',
+    "pom.xml": r"^  <version>",
+    "Cargo.toml": r'^version = "',
+    "CMakeLists.txt": r"^project\(datastore-client VERSION ",
+}
 
 
 def files() -> list[Path]:
@@ -56,8 +66,14 @@ def files() -> list[Path]:
 def texts() -> Iterator[tuple[Path, str]]:
     """Every file that a person writes or reads, with its text."""
     for path in files():
-        if path.suffix != ".binpb" and ROOT / "datastore/v1" not in path.parents:
+        if path.suffix != ".binpb" and not is_message(path):
             yield path, path.read_text()
+
+
+def is_message(path: Path) -> bool:
+    """Whether a file is code that was generated from the protos."""
+    folders = (ROOT / "datastore/v1", *(client / "gen" for client in CLIENTS))
+    return any(folder in path.parents for folder in folders)
 
 
 def tree(path: Path) -> ast.Module:
@@ -169,7 +185,7 @@ def test_every_twin_has_a_source() -> None:
 
 
 def test_every_generated_file_is_marked_as_such() -> None:
-    generated = sorted({*TWINS, *(path for path in files() if ROOT / "datastore/v1" in path.parents)})
+    generated = sorted({*TWINS, *filter(is_message, files())})
     names = [path.relative_to(ROOT).as_posix() for path in generated]
     marks = subprocess.run(
         ["git", "check-attr", "linguist-generated", *names], cwd=ROOT, capture_output=True, text=True, check=True
@@ -425,6 +441,32 @@ def test_every_package_is_marked_as_typed(package: str) -> None:
     assert (ROOT / package / "py.typed").exists()
 
 
+# Clients in other languages.
+
+
+def test_every_client_has_its_parts() -> None:
+    for client in CLIENTS:
+        parts = {path.name for path in client.iterdir()}
+        assert parts >= {"README.md", "Makefile", "gen", "driver", "samples"}, client
+        phony = re.search(r"^\.PHONY:((?:.*\\\n)*.*)", (client / "Makefile").read_text(), re.MULTILINE)
+        assert phony, client
+        assert {*phony[1].split()} >= CLIENT_TARGETS, client
+
+
+def test_every_client_has_this_version() -> None:
+    for client in CLIENTS:
+        for name, before in CLIENT_VERSIONS.items():
+            if (path := client / name).exists():
+                found = re.search(rf"{before}([\w.]+)", path.read_text(), re.MULTILINE)
+                assert found, path
+                assert found[1] == PROJECT["project"]["version"], path
+
+
+def test_every_client_is_on_the_page_of_clients() -> None:
+    page = client_pages.PAGE.read_text()
+    assert [client.name for client in CLIENTS if f"(../client/{client.name}/README.md)" not in page] == []
+
+
 # Hygiene.
 
 
@@ -504,7 +546,7 @@ def test_every_substitution_for_the_other_colour_is_used() -> None:
 
 def test_no_file_has_tabs_trailing_blanks_or_a_missing_final_newline() -> None:
     def untidy(path: Path, text: str) -> bool:
-        tabs = "\t" in text and path.name not in ("Makefile", "go.mod")
+        tabs = "\t" in text and path.suffix != ".go" and path.name not in ("Makefile", "go.mod")
         return (
             tabs or bool(re.search(r"[ \t\r]$", text, re.MULTILINE)) or not text.endswith("\n") or text.endswith("\n\n")
         )
@@ -513,11 +555,11 @@ def test_no_file_has_tabs_trailing_blanks_or_a_missing_final_newline() -> None:
 
 
 def test_no_line_is_too_long() -> None:
-    # Tables and links of a document cannot be broken, nor can the hashes of Go modules or the text of a picture.
+    # Tables and links of a document cannot be broken, nor can hashes of packages or the text of a picture.
     long = [
         f"{path.relative_to(ROOT)}:{number}"
         for path, text in texts()
-        if path.suffix not in (".json", ".md", ".sum", ".svg")
+        if path.suffix not in (".json", ".lock", ".md", ".sum", ".svg")
         for number, line in enumerate(text.splitlines(), start=1)
         if len(line) > LINE_LENGTH
     ]

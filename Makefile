@@ -53,8 +53,12 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-clients: $(STAMP)
+clients: $(VENV)/.clients
 	@$(BIN)/python tools/clients.py $(ONLY)
+
+$(VENV)/.clients: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[clients]'
+	@touch $@
 
 check: $(STAMP)
 	$(BIN)/ruff check --quiet

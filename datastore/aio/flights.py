@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from copy import copy
 
 from datastore.aio._concurrency import Event, Lock
 from datastore.model.deadline import has_deadline
-from datastore.model.errors import DatastoreError
+from datastore.model.errors import own_error
 from datastore.model.key import Key
 from datastore.model.operations import ReadResult
 
@@ -83,13 +82,4 @@ class Flights:
 
 
 def _copied(result: ReadResult) -> ReadResult:
-    return ReadResult(result.value, None if result.error is None else _own(result.error))
-
-
-def _own(error: Exception) -> Exception:
-    """A copy of a library error, so that each caller raises one with its own traceback; any other error itself."""
-    if not isinstance(error, DatastoreError):
-        return error
-    made = copy(error)
-    made.__cause__ = error.__cause__
-    return made
+    return ReadResult(result.value, None if result.error is None else own_error(result.error))

@@ -92,6 +92,15 @@ def without_frames(error: BaseException) -> None:
         chain += [other for other in (each.__cause__, each.__context__) if other is not None and other not in chain]
 
 
+def own_error(error: Exception) -> Exception:
+    """A copy of a library error that several callers raise, each with its own traceback; any other error itself."""
+    if not isinstance(error, DatastoreError):
+        return error
+    made = _rebuild(type(error), error.args, error.__dict__)
+    made.__cause__ = error.__cause__
+    return made
+
+
 class DatastoreError(Exception):
     """The root of every error of this library.
 

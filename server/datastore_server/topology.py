@@ -114,6 +114,7 @@ def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Con
             lazy=True,
             name=shard.name,
             retry=False,
+            coalesce=True,
             timeout_s=NODE_TIMEOUT_S,
             idle_stream_s=IDLE_STREAM_S,
             credentials=credentials,

@@ -66,6 +66,16 @@ class TestAsyncRemoteMemory(Remote, AsyncConformance):
         return await self.cluster.inspect(key)
 
 
+@pytest.mark.long
+class TestCoalescingRemoteLMDB(TestRemoteLMDB):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        with clusters.background() as self.background:
+            with self.background.running(clusters.node(tmp_path / "data")) as self.cluster:
+                with GrpcConfig(url=self.cluster.url, coalesce=True).open() as store:
+                    yield store
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[None]:
     with clusters.background() as background, background.running(clusters.node(tmp_path / "data")) as cluster:

@@ -21,9 +21,11 @@ __all__ = [
     "Home",
     "IdleLimit",
     "Messages",
+    "Waiter",
     "answered",
     "here",
     "is_interruption",
+    "led",
     "messages",
     "open_channel",
     "pause",
@@ -221,6 +223,33 @@ class IdleLimit:
         if self._timer is not None:
             self._timer.cancel()
             self._timer.join()
+
+
+class Waiter:
+    """One thread that waits to be woken, several times if need be, until it is finished."""
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self._woken = threading.Event()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until woken, at most `timeout_s`. Returns at once if it was woken before."""
+        self._woken.wait(min(timeout_s, threading.TIMEOUT_MAX))
+        self._woken.clear()
+
+    def wake(self) -> None:
+        """Wake the thread."""
+        self._woken.set()
+
+    def finish(self) -> None:
+        """Wake the thread for the last time."""
+        self.is_done = True
+        self.wake()
+
+
+def led(call: Callable[[], None]) -> None:
+    """Make a call that others depend on: a thread is not cancelled."""
+    call()
 
 
 def pause(seconds: float) -> None:

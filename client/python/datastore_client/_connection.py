@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import grpc
@@ -46,6 +48,8 @@ from datastore_client.tls import Credentials
 
 __all__ = ["Connection", "Stream"]
 
+_ends_at: ContextVar[float] = ContextVar("datastore_client.ends_at", default=math.inf)
+
 
 class Connection:
     """Calls one server. Connects at the first call; safe for threads (tasks, under asyncio).
@@ -75,7 +79,17 @@ class Connection:
 
     def policy(self) -> RetryPolicy:
         """The deadline of one call, starting now."""
-        return RetryPolicy(time_left(self._timeout_s))
+        left_s = max(_ends_at.get() - time.monotonic(), 0.001)
+        return RetryPolicy(min(time_left(self._timeout_s), left_s))
+
+    @contextmanager
+    def until(self, ends_at: float) -> Iterator[None]:
+        """Calls of the block must end by this time (of time.monotonic): their callers have waited before."""
+        token = _ends_at.set(ends_at)
+        try:
+            yield
+        finally:
+            _ends_at.reset(token)
 
     def unary(
         self,

@@ -44,6 +44,9 @@ class GrpcConfig(Config):
         default=False,
         metadata=option("repeat writes whose outcome is unknown; each is still made only once", BOOLEAN),
     )
+    coalesce: bool = field(
+        default=False, metadata=option("concurrent gets share messages, and so do concurrent writes", BOOLEAN)
+    )
     ca: str | None = field(
         default=None,
         metadata=option("the authorities to trust; by default the system's", FILE),
@@ -81,6 +84,7 @@ class GrpcConfig(Config):
             "query_timeout_s": self.query_timeout,
             "retry": self.retry,
             "retry_writes": self.retry_writes,
+            "coalesce": self.coalesce,
             "credentials": self.credentials(),
         }
 

@@ -81,6 +81,7 @@ from datastore_client._messages import (
     touch_request,
 )
 from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy, may_repeat
+from datastore_client.coalescing import Coalesced
 from datastore_client.feed import RemoteFeed
 from datastore_client.tls import Credentials, FilePath, check_use
 
@@ -103,6 +104,7 @@ def connect(
     query_timeout_s: float = QUERY_TIMEOUT_S,
     retry: bool = True,
     retry_writes: bool = False,
+    coalesce: bool = False,
     ca: FilePath | None = None,
     cert: FilePath | None = None,
     key: FilePath | None = None,
@@ -118,6 +120,7 @@ def connect(
     `timeout_s` limits a call with all its attempts, `query_timeout_s` a query from its first to its last entry: up to
     a year, or inf for no limit. `retry=False` turns retries off, and errors are raised immediately.
     With `retry_writes`, writes whose outcome is unknown are sent again, too; each is still made only once.
+    With `coalesce`, concurrent gets share messages, and so do concurrent writes.
     Raises ConfigError for any other URL, and for files that are not valid, InvalidError for an invalid timeout. The
     caller must close the store.
     """
@@ -130,6 +133,7 @@ def connect(
         query_timeout_s=query_timeout_s,
         retry=retry,
         retry_writes=retry_writes,
+        coalesce=coalesce,
     )
 
 
@@ -154,6 +158,11 @@ class RemoteDatastore(Datastore):
     RequestForgottenError means that an attempt was cut off and the store does not know any more whether it was made,
     e.g. because a store in memory was restarted, or keeps no requests at all: then it was not repeated. A `patch` that
     was repeated returns None if the entry was written again since. Raises InvalidError together with `retry=False`.
+
+    With `coalesce`, single gets, puts and deletes that are made while others are in flight are sent together, a few
+    hundred in a message. That takes a fraction of the work of as many calls, on both sides. Results, errors and
+    deadlines stay those of each call, and writes of one key are made in their order. The calls in one message are
+    answered together, so one that waits for a shard that has stopped holds up the others.
 
     If the server's store keeps no versions, or its entries cannot expire, calls that need that raise UnsupportedError;
     so does `watch`, when it begins, if the store cannot be watched.
@@ -192,6 +201,7 @@ class RemoteDatastore(Datastore):
         lazy: bool = False,
         retry: bool = True,
         retry_writes: bool = False,
+        coalesce: bool = False,
         timeout_s: float = TIMEOUT_S,
         query_timeout_s: float = QUERY_TIMEOUT_S,
         idle_stream_s: float | None = None,
@@ -213,6 +223,15 @@ class RemoteDatastore(Datastore):
             retry=retry,
             credentials=credentials or Credentials(),
         )
+        self._coalesced: Coalesced | None = None
+        if coalesce:
+            self._coalesced = Coalesced(
+                self._connection,
+                get=self._get,
+                batch_get=self._batch_get,
+                write_one=self._write_alone,
+                write=self.write,
+            )
 
     @property
     def expects(self) -> str | None:
@@ -245,7 +264,8 @@ class RemoteDatastore(Datastore):
         if not options.values:
             return [read_attempt(self._contains, key) for key in keys]
         if len(keys) == 1:
-            return [self._get(keys[0], options)]
+            get = self._get if self._coalesced is None else self._coalesced.get
+            return [get(options, keys[0])]
         results: list[ReadResult] = []
         most = self._batch_items
         room = read_room()
@@ -258,7 +278,7 @@ class RemoteDatastore(Datastore):
             most = min(2 * len(answered), self._batch_items)
         return results
 
-    def _get(self, key: Key, options: ReadOptions) -> ReadResult:
+    def _get(self, options: ReadOptions, key: Key) -> ReadResult:
         request = service_pb2.GetRequest(key=wire.encode_key(key), include_metadata=options.metadata)
         try:
             return self._found(parsed(raw.GetResponse, self._read("Get", request)))
@@ -321,7 +341,7 @@ class RemoteDatastore(Datastore):
         it: all later writes have the same error.
         """
         if len(operations) == 1 or any(map(_is_made_here, operations)):
-            return [write_attempt(self._do, operation) for operation in operations]
+            return [self._write_single(operation) for operation in operations]
         results: dict[int, WriteResult] = {}
         batch = WriteBatch(self._batch_items)
         stopped: DatastoreError | None = None
@@ -365,6 +385,15 @@ class RemoteDatastore(Datastore):
         if result.HasField("status"):
             return WriteResult(self._connection.named(item_error(result.status)))
         return WriteResult(metadata=metadata_of(result))
+
+    def _write_single(self, operation: Operation) -> WriteResult:
+        # One that is made here makes others of the same key.
+        if self._coalesced is None or _is_made_here(operation):
+            return self._write_alone(operation)
+        return write_attempt(self._coalesced.write, operation)
+
+    def _write_alone(self, operation: Operation) -> WriteResult:
+        return write_attempt(self._do, operation)
 
     def _do(self, operation: Operation) -> WriteResult:
         if isinstance(operation, Patch):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -20,9 +21,11 @@ __all__ = [
     "Home",
     "IdleLimit",
     "Messages",
+    "Waiter",
     "answered",
     "here",
     "is_interruption",
+    "led",
     "messages",
     "open_channel",
     "pause",
@@ -225,6 +228,53 @@ class IdleLimit:
             self._timer.cancel()
         if self._ending is not None:
             await self._ending
+
+
+class Waiter:
+    """One task that waits to be woken, several times if need be, until it is finished."""
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self._is_woken = False
+        self._future: asyncio.Future[None] | None = None
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until woken, at most `timeout_s`. Returns at once if it was woken before."""
+        if not self._is_woken:
+            loop = asyncio.get_running_loop()
+            self._future = loop.create_future()
+            # No timer for a wait without a limit.
+            timer = loop.call_later(timeout_s, self.wake) if timeout_s < math.inf else None
+            try:
+                await self._future
+            finally:
+                self._future = None
+                if timer is not None:
+                    timer.cancel()
+        self._is_woken = False
+
+    def wake(self) -> None:
+        """Wake the task."""
+        self._is_woken = True
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    def finish(self) -> None:
+        """Wake the task for the last time."""
+        self.is_done = True
+        self.wake()
+
+
+#: Calls that others depend on, which the event loop would forget.
+_led: set[asyncio.Task[None]] = set()
+
+
+async def led(call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Make a call that others depend on: it continues if the caller is cancelled."""
+    task = asyncio.get_running_loop().create_task(call())
+    _led.add(task)
+    task.add_done_callback(_led.discard)
+    await asyncio.shield(task)
 
 
 async def pause(seconds: float) -> None:

@@ -16,6 +16,7 @@ import grpc
 
 from bench import servers
 from bench.calls import SERVICE, channel, messages_per_second, read_stream
+from bench.loads import calls_per_second
 from bench.measure import Row, compare
 from datastore.aio.matching import MatchingRun
 from datastore.model.aggregates import Aggregate, Avg
@@ -77,6 +78,32 @@ async def query_stream_vs_bare_stream() -> Row:
             partial(_entries_per_second, ours, f"{SERVICE}Query", _query()),
             partial(_entries_per_second, bare, "/bare/Stream", " ".join(map(str, sizes)).encode()),
         )
+
+
+async def lone_gets_coalesced_vs_lone() -> Row:
+    """Single gets of 64 tasks by a client that coalesces, against one that does not; calls per second."""
+    with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}") as url:
+        await _fill(url, UNARY_IN_FLIGHT)
+        async with connect(url, coalesce=True) as coalescing, connect(url) as plain:
+            return await compare("calls/s", partial(_gets_per_second, coalescing), partial(_gets_per_second, plain))
+
+
+async def proxy_unary_vs_direct() -> Row:
+    """Get of one entry through a proxy, 64 in flight, against one from a node, each alone on its core."""
+    with (
+        tempfile.TemporaryDirectory() as behind,
+        tempfile.TemporaryDirectory() as directory,
+        servers.node(f"lmdb://{behind}/data", beside_client=True) as node_url,
+        servers.proxy(node_url, Path(behind), beside_client=False) as through,
+        servers.node(f"lmdb://{directory}/data") as direct,
+    ):
+        for url in (through, direct):
+            await _fill(url, 1)
+        request = service_pb2.GetRequest(key=encode_key(Key(_key(0)))).SerializeToString()
+        rate = partial(
+            calls_per_second, method=f"{SERVICE}Get", request=request, calls=UNARY_CALLS, in_flight=UNARY_IN_FLIGHT
+        )
+        return await compare("calls/s", partial(rate, through), partial(rate, direct))
 
 
 async def proxy_query_vs_direct() -> Row:
@@ -331,6 +358,18 @@ async def _bare() -> AsyncIterator[grpc.aio.Channel]:
             yield on
 
 
+async def _gets_per_second(store: RemoteDatastore) -> float:
+    waiting = iter(range(UNARY_CALLS))
+
+    async def work() -> None:
+        for number in waiting:
+            await store.get(Key(_key(number % UNARY_IN_FLIGHT)))
+
+    start = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(UNARY_IN_FLIGHT)))
+    return UNARY_CALLS / (time.perf_counter() - start)
+
+
 async def _entries_per_second(on: grpc.aio.Channel, method: str, request: bytes) -> float:
     _, seconds = await read_stream(on, method, request)
     return STREAM_ENTRIES / seconds
@@ -385,6 +424,8 @@ def _import(url: str, lines: list[str]) -> float:
 ROWS: tuple[Callable[[], Awaitable[Row]], ...] = (
     unary_get_vs_echo,
     query_stream_vs_bare_stream,
+    lone_gets_coalesced_vs_lone,
+    proxy_unary_vs_direct,
     proxy_query_vs_direct,
     import_vs_bare_batches,
     delete_matching_vs_import,

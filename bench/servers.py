@@ -60,18 +60,19 @@ def bare() -> Iterator[str]:
 
 
 @contextmanager
-def node(store: str) -> Iterator[str]:
+def node(store: str, *, beside_client: bool = False) -> Iterator[str]:
     """A storage node, as `datastore serve` starts it."""
     arguments = ["serve", store, "--listen", "127.0.0.1:0", "--json", "--stop-with-stdin"]
-    with _process(["datastore_server.cli", *arguments]) as url:
+    with _process(["datastore_server.cli", *arguments], core=_CORES[0 if beside_client else -1]) as url:
         yield url
 
 
 @contextmanager
-def proxy(url: str, directory: Path) -> Iterator[str]:
-    """A proxy over one node, on the client's core."""
+def proxy(url: str, directory: Path, *, beside_client: bool = True) -> Iterator[str]:
+    """A proxy over one node."""
     config = directory / "proxy.toml"
     config.write_text(f'[cluster]\nname = "bench"\n\n[[shards]]\nname = "only"\nurl = "{url}"\n')
     arguments = ["proxy", str(config), "--listen", "127.0.0.1:0", "--json", "--stop-with-stdin"]
-    with _process(["datastore_server.cli", *arguments], core=_CORES[0]) as proxy_url:
+    core = _CORES[0 if beside_client else -1]
+    with _process(["datastore_server.cli", *arguments], core=core) as proxy_url:
         yield proxy_url

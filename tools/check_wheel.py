@@ -33,7 +33,7 @@ TESTS = (
 )
 #: Folders that tests read, and that hold none of the packages.
 READ_BY_TESTS = ("docs", "protos")
-NEEDS_CHECKOUT = ("tests/unit/test_unasync.py", "tests/unit/test_release.py")
+NEEDS_CHECKOUT = tuple(f"tests/unit/test_{name}.py" for name in ("unasync", "release", "clients_tool", "client_pages"))
 BARE = "import datastore, datastore.aio, sys; assert not {'grpc', 'google', 'lmdb'} & set(sys.modules)"
 
 

@@ -42,6 +42,7 @@ EXPECTED = {
     "python": [README, BACKENDS, ROOT / "docs/collections.md", CLIENTS],
     "sh": [
         README,
+        ROOT / "docs/benchmarking.md",
         ROOT / "docs/cli.md",
         ROOT / "docs/configuration.md",
         ROOT / "docs/protocol.md",
@@ -205,6 +206,16 @@ def test_the_documented_proxy_is_a_store():
         with names["cluster"]([one.url, other.url]) as store:  # type: ignore[operator]
             store.put(key, 1)
             assert store.get(key) == 1
+
+
+@pytest.mark.long("the commands of docs/benchmarking.md")
+def test_the_documented_benchmarks_measure_a_cluster(running: Running, tmp_path: Path) -> None:
+    (commands,) = blocks(ROOT / "docs/benchmarking.md", "sh")
+    assert "--duration 30s" in commands
+    short = commands.replace("--duration 30s", "--duration 200ms --warm-up 0 --keys 100")
+    printed = run(["bash", "-euc", short], tmp_path, DATASTORE_SERVER=running.url)
+    assert "p99 ms" in printed
+    assert "with 64 calls in flight" in printed
 
 
 @pytest.mark.long

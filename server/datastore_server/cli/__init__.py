@@ -48,6 +48,7 @@ _COMMANDS = {
     "import": "transfer.importing",
     "export": "transfer.exporting",
     "status": "status",
+    "bench": "bench",
     "placement": "placement",
     "backup": "backup",
     "restore": "restore",

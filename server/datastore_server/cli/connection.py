@@ -9,7 +9,7 @@ from datastore.model.errors import OverloadedError, UnavailableError
 from datastore_client.remote import QUERY_TIMEOUT_S, RemoteDatastore
 from datastore_server.cli.settings import CALL_TIMEOUT_S, Settings
 
-__all__ = ["connected", "reaching"]
+__all__ = ["call_timeout_s", "connected", "reaching"]
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def connected(settings: Settings, *, lazy: bool = False, retry_writes: bool = Fa
     With `retry_writes` a write whose answer is lost is repeated. Not for writes of many entries: the store would have
     to remember each of them.
     """
-    call_s = settings.timeout_s or CALL_TIMEOUT_S
+    call_s = call_timeout_s(settings)
     query_s = settings.timeout_s or QUERY_TIMEOUT_S
     with (
         RemoteDatastore(
@@ -33,6 +33,11 @@ def connected(settings: Settings, *, lazy: bool = False, retry_writes: bool = Fa
         reaching(settings),
     ):
         yield store
+
+
+def call_timeout_s(settings: Settings) -> float:
+    """The timeout of a call."""
+    return settings.timeout_s or CALL_TIMEOUT_S
 
 
 @contextmanager

@@ -26,6 +26,7 @@ __all__ = [
     "certificate_options",
     "credential_options",
     "json_option",
+    "server_argument",
     "server_options",
 ]
 
@@ -209,6 +210,12 @@ def server_options(*, outermost: bool = False, has_own_key: bool = False) -> Cal
         ),
         json_option,
     )
+
+
+def server_argument(function: _Function) -> _Function:
+    """Add the argument URL, another way to write `--server`."""
+    url = click.argument("url", required=False, metavar="[URL]", expose_value=False, callback=_checked_server)
+    return url(function)
 
 
 class _KeyType(click.ParamType[Key]):

@@ -33,7 +33,9 @@ def filled(request: Any, variables: Variables) -> Any:
         if "$joined" in request:
             return "".join(filled(request["$joined"], variables))[: request["$bytes"]]
         if "$nested" in request:
-            return _nested(filled(request["$nested"], variables), request["$depth"])
+            return _nested(filled(request["$nested"], variables), request["$depth"], lambda inner: {"list": [inner]})
+        if "$tree" in request:
+            return _nested(filled(request["$tree"], variables), request["$depth"], lambda inner: {"not": inner})
         if "$each" in request:
             return [filled(_numbered(request["$each"], number), variables) for number in range(request["$count"])]
         return {name: filled(part, variables) for name, part in request.items()}
@@ -48,10 +50,10 @@ def filled(request: Any, variables: Variables) -> Any:
 _MADE = {"$repeat", "$joined", "$nested", "$each"}
 
 
-def _nested(value: Any, depth: int) -> Any:
+def _nested(part: Any, depth: int, within: Callable[[Any], Any]) -> Any:
     for _ in range(depth):
-        value = {"list": [value]}
-    return value
+        part = within(part)
+    return part
 
 
 def _numbered(part: Any, number: int) -> Any:
@@ -164,7 +166,7 @@ def _includes(expected: Any, actual: Any, variables: Variables, at: str) -> str 
 
 def _unordered(expected: Any, actual: Any, variables: Variables, at: str) -> str | None:
     left = list(actual)
-    for one in expected["$unordered"]:
+    for one in filled(expected["$unordered"], variables):
         found = next((other for other in left if difference(one, other, variables, at) is None), None)
         if found is None:
             return f"{at} lacks {_cut(one)}: {_cut(actual)}"

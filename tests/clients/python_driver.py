@@ -205,7 +205,7 @@ class Driver:
         for name in ("timeout", "query_timeout"):
             if f"{name}_ms" in request:
                 options[f"{name}_s"] = request[f"{name}_ms"] / 1000
-        url = ",".join(f"{scheme}://{address}" for address in request["addresses"])
+        url = f"{scheme}://{','.join(request['addresses'])}"
         if "token" in request:
             options["token_file"] = self._token_file(request["token"])
         return {"client": self._hold(self._colour.connect(url, **options))}
@@ -349,6 +349,17 @@ class Driver:
         held = self._held.pop(request.get("cursor", request.get("watch")))
         await self._colour.close(held.cursor if isinstance(held, Reading) else held)
         return {}
+
+    async def _list_entries(self, request: dict[str, Any]) -> Any:
+        query = query_of(request["query"])
+        query.allow_partial = request.get("allow_partial", False)
+        # A token of this client has the last entry in it.
+        token = bytes.fromhex(request.get("page_token", ""))
+        size = request.get("page_size", 100)
+        page = await self._colour.result(self._store(request).list_entries(query, page_size=size, page_token=token))
+        entries = [_entry(entry, keys_only=query.keys_only) for entry in page.entries]
+        shown = {"entries": entries, "unreachable": [report.shard for report in page.unreachable]}
+        return shown | ({"next_page_token": page.next_page_token.hex()} if page.next_page_token else {})
 
     async def _aggregate(self, request: dict[str, Any]) -> Any:
         named = {part["as"]: _aggregation(part) for part in request["aggregations"]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from tests.clients.drivers import Driver
@@ -13,10 +12,8 @@ from tests.clients.servers import Servers
 from tests.clients.suite import Case, data_set
 from tests.support.waiting import PATIENCE_S
 
-__all__ = ["LEFT_OUT", "Runner", "Unsupported"]
+__all__ = ["Runner", "Unsupported"]
 
-#: Which cases a client may answer as unsupported, and why: by client, then by case.
-LEFT_OUT: dict[str, dict[str, str]] = json.loads((Path(__file__).parent / "left_out.json").read_text(encoding="utf-8"))
 #: What is of the suite in a step; the rest is the request.
 _OF_THE_SUITE = {"result", "error", "save"}
 #: What is asked of the client that a case is connected with.

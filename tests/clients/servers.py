@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datastore import aio
 from datastore.model.key import Key
 from datastore.model.operations import Put
 from datastore_client import aio as client
@@ -60,21 +59,35 @@ class Servers:
             yield self._shared(case.needs), None
         else:
             tls = _FAULTY[case.needs]
-            faulty = Faulty(case.scenario or {}, None if tls is None else tls(self.files))
+            faulty = Faulty(case.scenario or {}, None if tls is None else tls(self))
             self._background.run(faulty.start())
             try:
-                yield {"address": faulty.address, **_named(self.files)}, faulty
+                yield {"address": faulty.address, **self.names}, faulty
             finally:
                 self._background.run(faulty.stop())
 
     @property
     def files(self) -> Files:
-        """Certificates."""
+        """Certificates, also an expired one, of other authorities."""
         if self._files is None:
             self._files = write_files(self._folder / "tls")
-            # Another authority, and a certificate of the first one that has expired.
-            self.files.ca.with_name("other-ca.pem").write_bytes(new_authority("other").pair.cert)
+            expired = new_authority("expired")
+            self.beside("expired-ca.pem").write_bytes(expired.pair.cert)
+            pair = expired.server("server", HOSTS, days=-1)
+            write_pair(pair, self.beside("expired.pem"), self.beside("expired-key.pem"))
+            self.beside("other-ca.pem").write_bytes(new_authority("other").pair.cert)
         return self._files
+
+    @property
+    def names(self) -> Variables:
+        """Where the certificates are, for cases."""
+        mine = {"ca": self.files.ca, "cert": self.files.client_cert, "key_file": self.files.client_key}
+        others = {name: self.beside(f"{name.replace('_', '-')}.pem") for name in ("other_ca", "expired_ca")}
+        return {name: str(path) for name, path in (mine | others).items()}
+
+    def beside(self, name: str) -> Path:
+        """A file in the folder of the certificates."""
+        return self.files.ca.with_name(name)
 
     def until(self, faulty: Faulty, name: str, number: int) -> None:
         """Wait until a faulty server has counted so many."""
@@ -94,19 +107,6 @@ class Servers:
             started: Any = self._background.running(server(self))
             self._started[needs] = self._stack.enter_context(started)
         return self._started[needs]
-
-
-def _named(files: Files) -> Variables:
-    return {
-        "ca": str(files.ca),
-        "cert": str(files.client_cert),
-        "key_file": str(files.client_key),
-        "other_ca": str(files.ca.with_name("other-ca.pem")),
-    }
-
-
-def _store() -> Any:
-    return aio.DictDatastore(keep_changes=True)
 
 
 @asynccontextmanager
@@ -137,7 +137,7 @@ async def _proxy(servers: Servers, *, killed: bool = False) -> AsyncIterator[Var
 @asynccontextmanager
 async def _secure(servers: Servers, *, mutual: bool) -> AsyncIterator[Variables]:
     async with _serving("memory:", tls=servers.files.server(mutual=mutual)) as server:
-        yield {"address": _address(server), **_named(servers.files)}
+        yield {"address": _address(server), **servers.names}
 
 
 @asynccontextmanager
@@ -170,20 +170,11 @@ def _address(server: Server) -> str:
     return server.url.partition("://")[2]
 
 
-def _context(cert: Path, key: Path) -> ssl.SSLContext:
+def _expired(servers: Servers) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
+    context.load_cert_chain(servers.beside("expired.pem"), servers.beside("expired-key.pem"))
     context.set_alpn_protocols(["h2"])
     return context
-
-
-def _expired(files: Files) -> ssl.SSLContext:
-    authority = new_authority("expired")
-    pair = authority.server("server", HOSTS, days=-1)
-    cert, key = files.ca.with_name("expired.pem"), files.ca.with_name("expired-key.pem")
-    write_pair(pair, cert, key)
-    files.ca.with_name("expired-ca.pem").write_bytes(authority.pair.cert)
-    return _context(cert, key)
 
 
 _SHARED: dict[str, Any] = {

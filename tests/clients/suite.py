@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Case", "all_cases", "data_set"]
+__all__ = ["Case", "all_cases", "data_set", "left_out"]
 
 FOLDER = Path(__file__).resolve().parent
 #: What a case may need.
@@ -48,3 +48,12 @@ def data_set() -> dict[str, dict[str, Any]]:
     """The entries that queries read, by the names that cases give them."""
     entries: dict[str, dict[str, Any]] = json.loads((FOLDER / "data.json").read_text(encoding="utf-8"))
     return entries
+
+
+@cache
+def left_out(client: str) -> dict[str, str]:
+    """The cases that a client may answer as unsupported, each with the reason."""
+    reasons: dict[str, dict[str, list[str]]] = json.loads((FOLDER / "left_out.json").read_text(encoding="utf-8"))
+    # Both colours of Python's client are one client.
+    found = reasons.get(client.removesuffix("-aio"), {})
+    return {case: reason for reason, cases in found.items() for case in cases}

@@ -9,6 +9,7 @@ from datastore.model.extras import require
 
 require("grpc", "client")
 
+from datastore_client._messages import Page
 from datastore_client.remote import RemoteDatastore, connect
 
-__all__ = ["RemoteDatastore", "connect"]
+__all__ = ["Page", "RemoteDatastore", "connect"]

@@ -12,6 +12,7 @@ from datastore.model.errors import (
     DatastoreError,
     DeadlineExceededError,
     InternalError,
+    QueryNotSupportedError,
     UnavailableError,
 )
 from datastore_client.channel import parse_target
@@ -72,6 +73,8 @@ def call_error(error: Any, url: str, timeout_s: float) -> DatastoreError:
         failure.args = (_unconnected(details, url) if is_unsent(error) else cut,)
     elif isinstance(failure, DeadlineExceededError):
         failure.args = (f"the call to {url} did not finish within {timeout_s:.3g} s",)
+    elif isinstance(failure, QueryNotSupportedError):
+        failure.args = (f"{url} does not know this call: it serves another version of the protocol ({details})",)
     else:
         failure.args = (f"{url}: {failure}",)
     return failure

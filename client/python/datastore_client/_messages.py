@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from datastore import wire
 from datastore.model.attempts import Attempt, elapsed_us
-from datastore.model.entries import ShardReport
+from datastore.model.entries import Entry, ShardReport
 from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,
+    InvalidError,
+    InvalidTokenError,
     LimitExceededError,
     UnavailableError,
     WrongShardError,
@@ -22,6 +24,7 @@ from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES
 from datastore.model.metadata import Metadata
 from datastore.model.operations import Delete, Operation, Patch, Put, WriteResult
+from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import raw
 from datastore_client._failures import may_have_been_made
@@ -31,6 +34,7 @@ __all__ = [
     "BATCH_ITEMS",
     "BATCH_MESSAGE_BYTES",
     "SERVING",
+    "Page",
     "WriteBatch",
     "WriteMessage",
     "content_of",
@@ -38,7 +42,9 @@ __all__ = [
     "encoded",
     "explanation",
     "fewer_items",
+    "list_request",
     "metadata_of",
+    "next_page_token",
     "outcome_of",
     "parsed",
     "patch_request",
@@ -53,6 +59,8 @@ BATCH_MESSAGE_BYTES = ENTRY_BYTES + 64 * 1024
 #: The maximum overhead of an item of a batch, besides its key and value, in bytes: lengths, a condition, an expiry,
 #: an attempt.
 _FRAME_BYTES = 96
+
+_MOST_INT32 = 2**31 - 1
 
 #: A HealthCheckResponse whose status is SERVING. The request for the whole server is empty.
 SERVING = b"\x08\x01"
@@ -108,6 +116,45 @@ def touch_request(patch: Patch) -> service_pb2.TouchRequest:
     request = service_pb2.TouchRequest(key=wire.encode_key(patch.key))
     _set_terms(request, patch)
     return request
+
+
+class Page(NamedTuple):
+    """A page of the results of a query: its entries, and the token of the next page, b"" at the end.
+
+    Only the empty token marks the end: a page may have few entries, or none, without being the last. `unreachable` are
+    the shards that are missing from the page, if the query allows that.
+    """
+
+    entries: list[Entry]
+    next_page_token: bytes
+    unreachable: tuple[ShardReport, ...] = ()
+
+
+def list_request(query: Query, page_size: int, page_token: bytes) -> service_pb2.ListEntriesRequest:
+    """The request for a page. Raises InvalidTokenError for a token that `next_page_token` has not made."""
+    if not 0 <= page_size <= _MOST_INT32:
+        raise InvalidError(f"page_size must be 0 (for 100) or more, got {page_size}", field="page_size")
+    try:
+        token = service_pb2.ListEntriesRequest.FromString(page_token)
+    except DecodeError as error:
+        raise InvalidTokenError("the page token was truncated or altered", field="page_token") from error
+    return service_pb2.ListEntriesRequest(
+        query=wire.encode_query(query),
+        page_size=page_size,
+        page_token=token.page_token,
+        allow_partial=query.allow_partial,
+        last_entry=token.last_entry if token.HasField("last_entry") else None,
+    )
+
+
+def next_page_token(response: Any) -> bytes:
+    """What the next page needs: the server's token, and the last entry if that has to be sent back with it."""
+    if not response.next_page_token:
+        return b""
+    token = service_pb2.ListEntriesRequest(page_token=response.next_page_token)
+    if response.needs_last_entry and response.entries:
+        token.last_entry.ParseFromString(response.entries[-1].SerializeToString())
+    return token.SerializeToString()
 
 
 def _set_terms(request: Any, operation: Operation) -> None:

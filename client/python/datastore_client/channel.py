@@ -9,7 +9,15 @@ from datastore.model.errors import ConfigError
 from datastore.model.limits import MESSAGE_BYTES, QUERY_REQUEST_BYTES
 from datastore.model.urls import shown
 
-__all__ = ["CHANNEL_OPTIONS", "DEFAULT_PORT", "MESSAGE_BYTES", "STREAM_OPTIONS", "Target", "parse_target"]
+__all__ = [
+    "CHANNEL_OPTIONS",
+    "DEFAULT_PORT",
+    "MESSAGE_BYTES",
+    "STREAM_OPTIONS",
+    "Target",
+    "parse_target",
+    "parse_targets",
+]
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -47,7 +55,8 @@ STREAM_OPTIONS: tuple[tuple[str, Any], ...] = (
 #: The default port of servers.
 DEFAULT_PORT = 7420
 
-_TARGET = re.compile(r"(?P<scheme>grpcs?)://(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]+)(:(?P<port>[0-9]{1,5}))?/?")
+_URL = re.compile(r"(?P<scheme>grpcs?)://(?P<servers>[^\s/]+)/?")
+_SERVER = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]+)(:(?P<port>[0-9]{1,5}))?")
 
 
 class Target(NamedTuple):
@@ -56,18 +65,49 @@ class Target(NamedTuple):
     address: str
     is_secure: bool
 
+    @property
+    def url(self) -> str:
+        """The URL of this server alone."""
+        return f"{'grpcs' if self.is_secure else 'grpc'}://{self.address}"
+
 
 def parse_target(url: str) -> Target:
     """The server at `grpc://HOST:PORT`, or over TLS `grpcs://HOST:PORT`; without a port it is DEFAULT_PORT.
 
     Raises ConfigError for anything else.
     """
-    match = _TARGET.fullmatch(url)
+    target, *others = parse_targets(url)
+    if others:
+        raise _not_an_address(url)
+    return target
+
+
+def parse_targets(url: str) -> tuple[Target, ...]:
+    """The servers at `grpc://HOST:PORT,HOST:PORT`, in this order: at least one, each as for `parse_target`.
+
+    Raises ConfigError for anything else.
+    """
+    match = _URL.fullmatch(url)
+    if match is None:
+        raise _not_an_address(url)
+    addresses = [_address(server) for server in match["servers"].split(",")]
+    if None in addresses:
+        raise _not_an_address(url)
+    return tuple(Target(address, match["scheme"] == "grpcs") for address in addresses if address is not None)
+
+
+def _address(server: str) -> str | None:
+    """`HOST:PORT` of a server; None if it is not one."""
+    match = _SERVER.fullmatch(server)
     port = DEFAULT_PORT if match is None or match["port"] is None else int(match["port"])
     # The resolver would take a port alone for a host: 17650 for 0.0.68.242.
     if match is None or not 0 < port < 65536 or match["host"].isdigit():
-        raise ConfigError(
-            f"{shown(url)} is not the address of a server; write grpc://HOST:PORT, or grpcs://HOST:PORT for TLS,"
-            f" e.g. grpc://127.0.0.1:{DEFAULT_PORT}"
-        )
-    return Target(f"{match['host']}:{port}", match["scheme"] == "grpcs")
+        return None
+    return f"{match['host']}:{port}"
+
+
+def _not_an_address(url: str) -> ConfigError:
+    return ConfigError(
+        f"{shown(url)} is not the address of a server; write grpc://HOST:PORT, or grpcs://HOST:PORT for TLS,"
+        f" e.g. grpc://127.0.0.1:{DEFAULT_PORT}"
+    )

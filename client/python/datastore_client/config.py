@@ -31,7 +31,11 @@ class GrpcConfig(Config):
     url_form = _FORM
     driver = ("grpc", "client")
     url: ServerUrl = field(
-        metadata=option(f"`{_FORM}`, or `grpcs:` for TLS; without a port it is {DEFAULT_PORT}", SERVER)
+        metadata=option(
+            f"`{_FORM}`, or `grpcs:` for TLS; without a port it is {DEFAULT_PORT}. Of several addresses, separated by"
+            " commas, the first that can be reached is used",
+            SERVER,
+        )
     )
     timeout: float = field(default=TIMEOUT_S, metadata=option("the limit of a call with its retries", DURATION))
     query_timeout: float = field(

@@ -19,6 +19,7 @@ from datastore.engine.requests import forgotten
 from datastore.engine.room import read_room, sort_room
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
+from datastore.model.arguments import check_query
 from datastore.model.attempts import Attempt
 from datastore.model.capability import Capability, Support
 from datastore.model.changes import Watch
@@ -66,13 +67,16 @@ from datastore_client._failures import item_error, may_have_been_made
 from datastore_client._messages import (
     BATCH_ITEMS,
     SERVING,
+    Page,
     WriteBatch,
     WriteMessage,
     content_of,
     delete_request,
     explanation,
     fewer_items,
+    list_request,
     metadata_of,
+    next_page_token,
     outcome_of,
     parsed,
     patch_request,
@@ -113,6 +117,8 @@ def connect(
 ) -> RemoteDatastore:
     """The datastore of the server at `grpc://HOST:PORT` (default port 7420), or over TLS at `grpcs://HOST:PORT`.
 
+    Of several addresses, `grpc://HOST:PORT,HOST:PORT`, the first that can be reached is used, and the next one when it
+    cannot be reached any more.
     Nothing is sent before the first call. `ca`, `cert` and `key` are files in PEM, for `grpcs:` only: the authorities
     to trust, by default the system's, and a certificate with its key for a server that demands one. `token_file` has
     the token that identifies the caller, sent with every call; to another machine without TLS only if `insecure`. Calls
@@ -561,6 +567,22 @@ class RemoteDatastore(Datastore):
         if not self._lazy and not query.keys_only:
             batch.values = [value.decode() for value in batch.values]
         return batch
+
+    def list_entries(self, query: Query, *, page_size: int = 100, page_token: bytes = b"") -> Page:
+        """One page of what a query selects: for callers that pass results on page by page, e.g. to a browser.
+
+        A page has at most `page_size` entries (1,000 by the server's limit `page_items`), fewer if they would not fit
+        in a message. Its `next_page_token` requests the next page, with the same query, from any client and at any
+        time; limit and offset count over all pages. A page may be continued where a stream would be, see `query`.
+        Raises InvalidTokenError for a token of another query, InvalidError for a negative `page_size`, and
+        QueryNotSupportedError for a query with custom code.
+        """
+        check_query(query)
+        request = list_request(query, page_size, page_token)
+        response = parsed(raw.ListEntriesResponse, self._read("ListEntries", request))
+        results = raw.QueryResponse(entries=response.entries, needs_last_entry=response.needs_last_entry)
+        batch = self._batch(results, query)
+        return Page(list(batch.entries()), next_page_token(response), tuple(map(shard_report, response.unreachable)))
 
     # Changes
 

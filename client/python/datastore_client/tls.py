@@ -13,7 +13,7 @@ import grpc
 
 from datastore.model.errors import ConfigError
 from datastore.model.urls import shown
-from datastore_client.channel import Target, parse_target
+from datastore_client.channel import Target, parse_targets
 from datastore_client.reloading import Reloading
 from datastore_client.token_file import TokenFile, check_encrypted
 
@@ -120,11 +120,12 @@ def check_use(
 
     Also for a token that would be sent unencrypted to another machine.
     """
-    target = parse_target(url)
+    targets = parse_targets(url)
     if token_file is not None and not insecure:
-        check_encrypted(target)
+        for target in targets:
+            check_encrypted(target)
     given = ", ".join(name for name, path in files.items() if path is not None)
-    if given and not target.is_secure:
+    if given and not targets[0].is_secure:
         raise ConfigError(f"{shown(url)} does not use TLS and would ignore {given}: write grpcs://")
 
 

@@ -1,4 +1,4 @@
-"""The channels of one connection: one for calls, one for streams. New certificates get new channels.
+"""The channels of one connection: one for calls, one for streams. New certificates and addresses get new channels.
 
 gRPC cannot exchange the certificates of a channel. So calls that begin after a change use a new one, and the old one is
 closed when its last call has ended.
@@ -6,7 +6,7 @@ closed when its last call has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -22,10 +22,13 @@ _OPTIONS = {"unary_unary": CHANNEL_OPTIONS, "unary_stream": STREAM_OPTIONS}
 
 
 class Channels:
-    """Opens channels to `target` when they are first needed."""
+    """Opens channels to the first of some servers, or the next one that can be reached, when they are first needed."""
 
-    def __init__(self, target: Target, credentials: Credentials) -> None:
-        self._target = target
+    def __init__(self, targets: Sequence[Target], credentials: Credentials) -> None:
+        self._targets = targets
+        #: The server that calls go to, and those that could not be reached since one was.
+        self._target = targets[0]
+        self._unreached: set[Target] = set()
         self._credentials = credentials
         self._lines: dict[str, _Line] = {}
         self._replaced: set[_Line] = set()
@@ -37,12 +40,29 @@ class Channels:
         """
         shown = self._credentials.for_channels() if self._target.is_secure else None
         line = self._lines.get(kind)
-        if line is None or line.shown is not shown:
+        if line is None or line.shown is not shown or line.target is not self._target:
             if line is not None:
                 self._replaced.add(line)
             channel = open_channel(self._target, self._credentials, _OPTIONS[kind])
-            line = self._lines[kind] = _Line(kind, channel, shown)
+            line = self._lines[kind] = _Line(kind, self._target, channel, shown)
         return Call(self, line, line.method(path))
+
+    def pass_over(self, target: Target) -> bool:
+        """Note that a server could not be reached. Whether there is another one to try; if not, begin with the first.
+
+        The caller holds the connection's lock.
+        """
+        self._unreached.add(target)
+        left = [other for other in self._targets if other not in self._unreached]
+        if not left:
+            self.reached()
+        if self._target in self._unreached or not left:
+            self._target = (left or self._targets)[0]
+        return bool(left)
+
+    def reached(self) -> None:
+        """Note that a server answered."""
+        self._unreached.clear()
 
     def take_all(self) -> list[grpc.aio.Channel]:
         """All channels, to be closed; there are none afterwards. The caller holds the connection's lock."""
@@ -60,9 +80,12 @@ class Channels:
 
 
 class _Line:
-    """A channel for calls of one kind, the credentials that it shows, and its open calls."""
+    """A channel to a server for calls of one kind, the credentials that it shows, and its open calls."""
 
-    def __init__(self, kind: str, channel: grpc.aio.Channel, shown: grpc.ChannelCredentials | None) -> None:
+    def __init__(
+        self, kind: str, target: Target, channel: grpc.aio.Channel, shown: grpc.ChannelCredentials | None
+    ) -> None:
+        self.target = target
         self.channel = channel
         self.shown = shown
         self.calls: set[Call] = set()
@@ -87,6 +110,11 @@ class Call:
         self._line = line
         self.method = method
         line.calls.add(self)
+
+    @property
+    def target(self) -> Target:
+        """The server that is called."""
+        return self._line.target
 
     async def end(self) -> None:
         """The call has ended.

@@ -41,7 +41,7 @@ from datastore_client.aio._calls import (
     why_not_here,
 )
 from datastore_client.aio._channels import Call, Channels
-from datastore_client.channel import parse_target
+from datastore_client.channel import parse_targets
 from datastore_client.tls import Credentials
 
 __all__ = ["Connection", "Stream"]
@@ -63,10 +63,11 @@ class Connection:
         self._timeout_s = timeout_s
         self._retry = retry
         self._lock = Lock()
-        target = parse_target(url)
-        credentials.check_target(target)
+        self._targets = parse_targets(url)
+        for target in self._targets:
+            credentials.check_target(target)
         self._credentials = credentials
-        self._channels = Channels(target, credentials)
+        self._channels = Channels(self._targets, credentials)
         self._home: Home | None = None
         self._calls = CallSlots(CALLS_AT_ONCE, WAITING_CALLS)
         self._streams = CallSlots(STREAMS_AT_ONCE, WAITING_CALLS)
@@ -135,7 +136,7 @@ class Connection:
         except BaseException as error:
             await self.end_stream(call)
             if isinstance(error, CALL_ERRORS):
-                self.fail(error, policy, is_read=is_read)
+                self.fail(error, policy, call, is_read=is_read)
             raise
 
     async def aclose(self) -> None:
@@ -158,7 +159,7 @@ class Connection:
         try:
             answer: bytes = await answered(self._make(call, request, policy))
         except CALL_ERRORS as error:
-            self.fail(error, policy, is_read=is_read)
+            self.fail(error, policy, call, is_read=is_read)
         finally:
             await call.end()
         self.note_answer()
@@ -219,13 +220,14 @@ class Connection:
 
     # Failures
 
-    def fail(self, error: BaseException, policy: RetryPolicy, *, is_read: bool) -> NoReturn:
+    def fail(self, error: BaseException, policy: RetryPolicy, call: Call | None, *, is_read: bool) -> NoReturn:
         """Raise the library's error for a failed call; `error` itself if the caller was cancelled.
 
-        A call that did not reach a server that is expected back may be repeated, and so may a read that was cut.
+        A call that did not reach a server may be repeated if the server is expected back or there is another one to
+        try, and so may a read that was cut.
         """
         try:
-            failure = self._failure(error, policy, is_read=is_read)
+            failure = self._failure(error, policy, call, is_read=is_read)
             if failure is error:
                 raise error
             raise failure from error
@@ -233,19 +235,26 @@ class Connection:
             # The error holds this frame; if the frame kept the error too, only the garbage collector could free both.
             del failure, error
 
-    def _failure(self, error: BaseException, policy: RetryPolicy, *, is_read: bool) -> BaseException:
+    def _failure(self, error: BaseException, policy: RetryPolicy, call: Call | None, *, is_read: bool) -> BaseException:
         if self._closed and not is_interruption(error):
             return self._was_closed()
         if not isinstance(error, grpc.RpcError):
             return error
-        failure = self.named(call_error(error, self.url, policy.timeout_s))
+        is_one_of_several = call is not None and len(self._targets) > 1
+        url = call.target.url if call is not None and is_one_of_several else self.url
+        failure = self.named(call_error(error, url, policy.timeout_s))
         if is_answer(error):
             self.note_answer()
         elif isinstance(failure, UnavailableError):
             with self._lock:
                 self._link.down(connected=not is_unsent(error))
-            if self._link.is_expected_back and (is_read or is_unsent(error)):
+                has_next = call is not None and is_unsent(error) and self._channels.pass_over(call.target)
+            if has_next:
+                failure.retry_after_s = 0.0
+            elif self._link.is_expected_back and (is_read or is_unsent(error)):
                 failure.retry_after_s = RETRY_AFTER_S
+            if is_one_of_several and is_unsent(error) and not has_next:
+                failure.args = (f"{failure}; none of the {len(self._targets)} addresses can be reached",)
         return failure
 
     def note_answer(self) -> None:
@@ -253,6 +262,7 @@ class Connection:
         if not self._link.is_up:
             with self._lock:
                 self._link.up()
+                self._channels.reached()
 
     def named(self, error: DatastoreError) -> DatastoreError:
         """The error with this store's name as its shard, unless it already has one."""
@@ -315,7 +325,7 @@ class Stream:
         try:
             data: bytes | None = await anext(self._received, None)
         except CALL_ERRORS as error:
-            self._connection.fail(error, self._policy, is_read=self._is_read)
+            self._connection.fail(error, self._policy, self._call, is_read=self._is_read)
         if data is not None:
             self._connection.note_answer()
             self._policy.saw_message()

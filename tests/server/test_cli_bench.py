@@ -197,6 +197,15 @@ def test_ctrl_c_reports_what_was_measured_and_leaves_nothing(url: str, run: Comm
     assert run("count", "/", "-r").out == "0\n"
 
 
+def test_ctrl_c_before_the_measurement_leaves_nothing(url: str, run: Commands) -> None:
+    with bench_process(url, "--warm-up", "1h", "--rate", "50") as process:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out) == (ExitCode.INTERRUPTED, ""), err
+    assert err.split() == ["Interrupted."]
+    assert run("count", "/", "-r").out == "0\n"
+
+
 def test_the_workers_of_a_killed_command_end(url: str, run: Commands) -> None:
     with bench_process(url, "--duration", "1h", "--rate", "50") as process:
         workers = workers_of(process)

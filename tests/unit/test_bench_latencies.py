@@ -56,7 +56,7 @@ def test_samples_of_many_workers_are_as_if_one_had_measured_all(parts: list[list
     def sample(each_us: list[int]) -> Sample:
         sample = Sample(lags=latencies_of(each_us), busy_s=len(each_us))
         for us in each_us:
-            sample.of("get").succeed(us / 1_000_000, 2)
+            sample.of("get").succeed(2, us / 1_000_000)
             sample.of("put").fail("UNAVAILABLE" if us % 2 else "STORE_FULL")
         return sample
 
@@ -76,7 +76,7 @@ def test_samples_of_many_workers_are_as_if_one_had_measured_all(parts: list[list
 
 def test_measured_calls_are_counted_by_how_they_ended() -> None:
     measured = Measured()
-    measured.succeed(0.001, 10)
+    measured.succeed(10, 0.001)
     measured.fail("ABSENT")
     measured.fail("ABSENT", 2)
     assert (measured.succeeded, measured.items, measured.failed, measured.failures) == (1, 10, 3, {"ABSENT": 3})

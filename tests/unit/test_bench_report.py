@@ -37,7 +37,7 @@ def sample(second: int, **latencies_ms: list[float]) -> Sample:
     sample = Sample(second, busy_s=0.1)
     for operation, each_ms in latencies_ms.items():
         for ms in each_ms:
-            sample.of(operation).succeed(ms / 1000, 1)
+            sample.of(operation).succeed(1, ms / 1000)
     return sample
 
 
@@ -69,6 +69,13 @@ def test_rates_are_of_the_measurement_and_latencies_of_all_calls() -> None:
     assert report.latencies().count == report.total.calls
 
 
+def test_calls_of_the_warm_up_count_for_the_rate_only() -> None:
+    warm = Sample(0)
+    warm.of("get").succeed(1, None)
+    report = report_of(warm, sample(0, get=[1.0, 2.0]), sample(3, get=[3.0]))
+    assert (report.total.calls, report.achieved_per_s, report.timeline[0].calls) == (3, 3 / 2.5, 3)
+
+
 def test_an_interrupted_run_was_as_long_as_it_was() -> None:
     report = report_of(sample(0, get=[1.0] * 6), sample(1, get=[1.0] * 3), sample(2, get=[9.0]), interrupted_s=1.5)
     assert (report.seconds, report.is_interrupted, report.achieved_per_s) == (1.5, True, 6.0)
@@ -98,7 +105,7 @@ def test_a_file_that_is_no_report_is_refused_by_name(data: bytes) -> None:
 def judged(**changes: Any) -> list[str]:
     total = Measured()
     for _ in range(200):
-        total.succeed(0.002, 1)
+        total.succeed(1, 0.002)
     arguments: dict[str, Any] = {
         "lags": Latencies(),
         "busy": 0.1,
@@ -123,16 +130,17 @@ def test_good_figures_have_no_warning() -> None:
     assert judged(intended_per_s=None, answered_per_s=1.0) == []
 
 
-@pytest.mark.parametrize("changes", [{"busy": 0.81}, {"lags": late(0.0015)}], ids=["busy", "late"])
-def test_a_load_generator_that_is_too_slow_is_reported(changes: dict[str, Any]) -> None:
-    (warning,) = judged(**changes)
-    assert "the load generator itself is a bottleneck" in warning
+def test_a_load_generator_that_is_too_slow_is_reported() -> None:
+    (warning,) = judged(busy=0.81)
+    assert "the load generator itself is the bottleneck: its workers were busy 81% of the time" in warning
     assert "--workers" in warning
+    (warning,) = judged(lags=late(0.0015))
+    assert "the load generator itself was late: 1 in 100 of its steps by more than 1.5 ms" in warning
 
 
 def test_delays_that_the_slowest_calls_hardly_notice_are_not_reported() -> None:
     total = Measured()
-    total.succeed(0.1, 1)
+    total.succeed(1, 0.1)
     found = warnings_of(total, lags=late(0.005), busy=0.1, intended_per_s=None, answered_per_s=1.0)
     assert list(found) == []
 
@@ -144,7 +152,7 @@ def test_a_rate_that_was_not_kept_is_reported() -> None:
 
 def test_failures_are_reported_with_their_reasons() -> None:
     total = Measured()
-    total.succeed(0.1, 1)
+    total.succeed(1, 0.1)
     total.fail("UNAVAILABLE", 2)
     total.fail("ABSENT", 3)
     (warning,) = warnings_of(total, lags=Latencies(), busy=0.1, intended_per_s=None, answered_per_s=1.0)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from random import Random
 
+from datastore.aio._concurrency import run_to_completion
 from datastore.aio.base import Datastore
 from datastore.model.errors import QueryNotSupportedError
 from datastore.model.key import Key
@@ -38,7 +40,9 @@ class BenchEntries:
         for start in range(0, self._plan.keys, self._at_once):
             numbers = range(start, min(start + self._at_once, self._plan.keys))
             self.left = numbers.stop
-            await self._change([Put(self._key(number), value_of(self._plan, random)) for number in numbers])
+            puts = [Put(self._key(number), value_of(self._plan, random)) for number in numbers]
+            # A write that was given up could be made after the deletion.
+            await run_to_completion(partial(self._change, puts))
             advance(len(numbers))
 
     async def delete(self, advance: Callable[[int], None]) -> None:
@@ -56,8 +60,8 @@ class BenchEntries:
     async def _delete_again(self) -> None:
         """Delete what calls that were given up have written since."""
         query = Query(self.root, limit=BATCH_ENTRIES, recursive=True, keys_only=True)
-        while again := [Delete(key) async for key in self._store.query(query)]:
-            await self._change(again)
+        while keys := [entry.key async for entry in self._store.query(query).entries() if entry.key is not None]:
+            await self._change([Delete(key) for key in keys])
 
     def _key(self, number: int) -> Key:
         return Key(key_text(str(self.root), number))

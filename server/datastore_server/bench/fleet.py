@@ -61,11 +61,11 @@ async def measured(plan: Plan, target: Target, root: str, progress: Callable[[Co
             await asyncio.shield(reading)
         except asyncio.CancelledError:
             interrupted_s = time.monotonic() - measure_at
-            if interrupted_s <= 0:
-                raise
             for process in processes:
                 _stdin(process).close()
             await reading
+            if interrupted_s <= 0:
+                raise
             return Measurement(collected, min(interrupted_s, plan.duration_s))
     return Measurement(collected)
 

@@ -20,9 +20,9 @@ __all__ = ["Collected", "Figures", "Generator", "Report", "Second", "read_report
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """The calls of one operation, or of all."""
 
-    #: How many succeeded.
+    #: How many were due in the measurement and succeeded.
     calls: int
-    #: Of these, the ones that ended during the measurement, and the entries that they read or wrote, per second.
+    #: How many ended during the measurement and succeeded, and the entries that they read or wrote, per second.
     calls_per_s: float
     entries_per_s: float
     #: How many failed, by reason.
@@ -60,7 +60,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     is_interrupted: bool
     plan: Plan
-    #: The calls that succeeded during the measurement, per second, beside `plan.rate`.
+    #: The calls that ended during the measurement and succeeded, per second, beside `plan.rate`.
     achieved_per_s: float
     operations: dict[OperationName, Figures]
     total: Figures
@@ -95,7 +95,7 @@ class Collected:
 
     @property
     def calls(self) -> int:
-        """How many calls have ended."""
+        """How many calls have ended since the measurement began."""
         total = self._all.total()
         return total.succeeded + total.failed
 
@@ -141,7 +141,7 @@ def read_report(data: bytes, name: str) -> Report:
 
 def _figures(all_: Measured, during: Measured, seconds: float) -> Figures:
     return Figures(
-        calls=all_.succeeded,
+        calls=all_.latencies.count,
         calls_per_s=during.succeeded / seconds,
         entries_per_s=during.items / seconds,
         failures=all_.failures,

@@ -14,19 +14,21 @@ __all__ = ["Measured", "Sample"]
 class Measured(msgspec.Struct):
     """The calls of one operation that ended in some time."""
 
+    #: Those that succeeded, including the ones that were due in the warm-up.
     succeeded: int = 0
-    #: The entries that those read or wrote.
+    #: The entries that these read or wrote.
     items: int = 0
-    #: Of calls that succeeded.
+    #: Of those that succeeded and were due in the measurement.
     latencies: Latencies = msgspec.field(default_factory=Latencies)
-    #: The number of failed calls, by reason.
+    #: The number of those that failed and were due in the measurement, by reason.
     failures: dict[str, int] = {}
 
-    def succeed(self, seconds: float, items: int) -> None:
-        """Count a call that succeeded."""
+    def succeed(self, items: int, seconds: float | None) -> None:
+        """Count a call that succeeded. Without `seconds`, its latency, it was due in the warm-up."""
         self.succeeded += 1
         self.items += items
-        self.latencies.add(seconds)
+        if seconds is not None:
+            self.latencies.add(seconds)
 
     def fail(self, reason: str, count: int = 1) -> None:
         """Count calls that failed."""

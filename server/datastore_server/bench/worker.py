@@ -35,9 +35,9 @@ __all__ = ["UNANSWERED", "UNSENT", "Ended", "Ready", "Start", "main"]
 #: benchmark was interrupted.
 UNSENT = "UNSENT"
 UNANSWERED = "UNANSWERED"
-#: The most calls of one worker in progress in an open loop. Others are made later; their latency counts from when they
-#: were due, too.
-IN_FLIGHT = 10_000
+#: The most calls of one worker in progress in an open loop, as many as servers accept on a connection. Others are made
+#: later; their latency counts from when they were due, too.
+IN_FLIGHT = 1_000
 #: How long an interrupted worker waits for answers, in seconds.
 INTERRUPTED_S = 1.0
 #: How long before it is due a call may be made, in seconds: timers wake a process late, by up to so much. Such a call
@@ -110,6 +110,7 @@ class Worker:
         """Make each call when it is due: an open loop."""
         schedule = Schedule(rate, self._plan.workers, self._number)
         room = asyncio.Semaphore(IN_FLIGHT)
+        waits_for_room = False
         async with asyncio.TaskGroup() as calls:
             for number in count(schedule.first(self._plan.warm_up_s)):
                 due_s = schedule.due_s(number)
@@ -119,8 +120,12 @@ class Worker:
                 left_s = due_at - time.monotonic()
                 if left_s > EARLY_S:
                     await asyncio.sleep(left_s - EARLY_S)
+                    waits_for_room = False
                 elif number % _CALLS_IN_A_ROW == 0:
                     await asyncio.sleep(0)
+                waits_for_room = waits_for_room or room.locked()
+                if number >= 0 and not waits_for_room:
+                    self._sample.lags.add(max(time.monotonic() - due_at, 0.0))
                 await room.acquire()
                 if self._is_interrupted:
                     break
@@ -150,8 +155,7 @@ class Worker:
         except DatastoreError as error:
             outcome = Outcome(0, wire.reason_of(type(error)))
         finally:
-            if is_measured:
-                self._note(request, due_at, made_at, outcome)
+            self._note(request, outcome, min(due_at, made_at) if is_measured else None)
 
     async def _outcome(self, request: Request) -> Outcome:
         if request.operation != "query":
@@ -167,18 +171,19 @@ class Worker:
 
     # Measuring them
 
-    def _note(self, request: Request, due_at: float, made_at: float, outcome: Outcome) -> None:
+    def _note(self, request: Request, outcome: Outcome, counts_from: float | None) -> None:
+        """Note the end of a call whose latency counts from this time; None for one of the warm-up."""
         now = time.monotonic()
+        if now < self._measure_at:
+            return
         second = second_of(now - self._measure_at, self._duration_s)
         if second != self._sample.second:
             self._next_sample(second)
         measured = self._sample.of(request.operation)
         if outcome.failure is None:
-            measured.succeed(now - min(due_at, made_at), outcome.items)
-        else:
+            measured.succeed(outcome.items, None if counts_from is None else now - counts_from)
+        elif counts_from is not None:
             measured.fail(outcome.failure)
-        if self._plan.rate is not None:
-            self._sample.lags.add(max(made_at - due_at, 0.0))
 
     async def _measure_lag(self) -> None:
         """Measure how late the loop is, as calls have no time at which they are due."""

@@ -24,6 +24,7 @@ from datastore_server.server_config import load_server
 from tests.support import clusters
 from tests.support.local_clusters import Running, cluster
 from tests.support.waiting import PATIENCE_S
+from tools import client_pages
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,12 +35,11 @@ TIERS, MONITORING, SECURITY = ROOT / "docs/tiers.md", ROOT / "docs/monitoring.md
 AT_THE_PROMPT = [page for page in PAGES if "```pycon" in page.read_text()]
 #: Languages and the pages that have them; `text` is for pictures and messages.
 EXPECTED = {
-    # Run by tests/clients.
+    # Run by tests/clients, as are those of CLIENTS.
     "go": [ROOT / "docs/protocol.md"],
     "typescript": [ROOT / "docs/protocol.md"],
     "pycon": AT_THE_PROMPT,
-    # In CLIENTS cut from the samples, which tests/clients runs.
-    "python": [README, BACKENDS, ROOT / "docs/collections.md", CLIENTS],
+    "python": [README, BACKENDS, ROOT / "docs/collections.md"],
     "sh": [
         README,
         ROOT / "docs/benchmarking.md",
@@ -63,6 +63,9 @@ EXPECTED = {
         ROOT / "docs/operations.md",
     ],
 }
+#: What is cut from the samples of the clients.
+for language in client_pages.samples():
+    EXPECTED.setdefault(language, []).extend([CLIENTS] + [README] * (language in client_pages.IN_README))
 ADDRESS = "127.0.0.1:7420"
 
 

@@ -76,13 +76,13 @@ def test_a_go_client_is_generated_and_run_as_documented(running: Running, folder
     (folder / "main.go").write_text(blocks("go")[0])
     assert ADDRESS in commands
     assert run(commands.replace(ADDRESS, running.url.removeprefix("grpc://")), folder).endswith(PRINTED)
-    generated = {path.name: path.read_text() for path in (folder / "datastore/v1").iterdir()}
+    generated = {path.name: path.read_text() for path in (folder / "datastorev1").iterdir()}
     assert set(generated) >= {"service.pb.go", "service_grpc.pb.go"}
-    shutil.rmtree(folder / "datastore")
+    shutil.rmtree(folder / "datastorev1")
     run(with_buf, folder)
     # They differ in the comment that names the compiler's version.
     version = re.compile(r"^// -?\s*protoc .*$", re.MULTILINE)
-    by_buf = {path.name: path.read_text() for path in (folder / "datastore/v1").iterdir()}
+    by_buf = {path.name: path.read_text() for path in (folder / "datastorev1").iterdir()}
     assert {name: version.sub("", text) for name, text in by_buf.items()} == {
         name: version.sub("", text) for name, text in generated.items()
     }

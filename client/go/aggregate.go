@@ -1,0 +1,198 @@
+package datastore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
+)
+
+// Aggregate says what to compute of the entries of a query, and how to group them.
+type Aggregate struct {
+	Aggregations []Aggregation
+	// GroupBy are fields: entries that are equal in all of them are one group. Without any there is one group.
+	GroupBy []string
+	// Orders sort the groups: each is one of GroupBy or the name of an aggregation, after a minus descending. Ties
+	// are sorted by the values of GroupBy.
+	Orders []string
+	// Limit is how many groups to return, the first in this order; nil for all.
+	Limit *int64
+}
+
+// Aggregation is one value to compute of each group, made by Count, CountOf, Sum, Avg, Min or Max.
+type Aggregation struct {
+	name     string
+	function pb.Aggregation_Function
+	field    string
+}
+
+// Count is how many entries there are.
+func Count(name string) Aggregation { return Aggregation{name, pb.Aggregation_FUNCTION_COUNT, ""} }
+
+// CountOf is how many entries have a field, null left out.
+func CountOf(name, field string) Aggregation {
+	return Aggregation{name, pb.Aggregation_FUNCTION_COUNT, field}
+}
+
+// Sum is the exact sum of the numbers in a field, rounded once: an int64 if all of them are and it fits, otherwise a
+// float64. It is 0 without any.
+func Sum(name, field string) Aggregation {
+	return Aggregation{name, pb.Aggregation_FUNCTION_SUM, field}
+}
+
+// Avg is the exact mean of the numbers in a field, rounded once to a float64; nil without any.
+func Avg(name, field string) Aggregation {
+	return Aggregation{name, pb.Aggregation_FUNCTION_AVG, field}
+}
+
+// Min is the first value of a field in the total order, null left out; nil without any.
+func Min(name, field string) Aggregation {
+	return Aggregation{name, pb.Aggregation_FUNCTION_MIN, field}
+}
+
+// Max is the last value of a field in the total order, null left out; nil without any.
+func Max(name, field string) Aggregation {
+	return Aggregation{name, pb.Aggregation_FUNCTION_MAX, field}
+}
+
+// Group is one group of entries.
+type Group struct {
+	// By has the values of the fields of GroupBy, nil for a missing one.
+	By []any
+	// Results has the results of the aggregations, in their order.
+	Results []any
+}
+
+// Aggregate computes aggregations over the entries that a query selects, on the server. A call that is cut off is
+// repeated from the beginning.
+func (c *Client) Aggregate(ctx context.Context, query Query, asked Aggregate) ([]Group, error) {
+	request, err := asked.encode(query)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := withTimeout(ctx, c.connection.options.streamTimeout)
+	defer cancel()
+	var patience patience
+	for {
+		groups, err := c.readGroups(ctx, request)
+		if err == nil {
+			return groups, nil
+		}
+		if !mayRepeat(err) || !c.connection.options.retry || !patience.pause(ctx, err) {
+			return nil, err
+		}
+	}
+}
+
+func (a Aggregate) encode(query Query) (*pb.AggregateRequest, error) {
+	if query.keysOnly || len(query.fields) > 0 || query.metadata || query.allowPartial {
+		return nil, invalidQuery("query", "the query of an aggregate returns no entries, and is never partial: leave out"+
+			" KeysOnly, Fields, WithMetadata and AllowPartial")
+	}
+	message, err := query.encode()
+	if err != nil {
+		return nil, err
+	}
+	request := &pb.AggregateRequest{Query: message, GroupBy: a.GroupBy, Limit: a.Limit}
+	for _, each := range a.Aggregations {
+		request.Aggregations = append(request.Aggregations, &pb.Aggregation{
+			Name: each.name, Function: each.function, FieldPath: each.field,
+		})
+	}
+	if request.Orders, err = encodeOrders(a.Orders, "orders"); err != nil {
+		return nil, err
+	}
+	return request, checkAggregate(request)
+}
+
+// checkAggregate says what is wrong with the names and fields of an aggregate.
+func checkAggregate(request *pb.AggregateRequest) error {
+	if len(request.GetAggregations()) == 0 {
+		return invalidQuery("aggregations", "name at least one aggregation, e.g. Count(\"n\")")
+	}
+	if request.GetLimit() < 0 {
+		return invalidQuery("limit", "a limit must not be negative, got %d", request.GetLimit())
+	}
+	names := map[string]bool{}
+	add := func(name, where string) error {
+		if names[name] {
+			return invalidQuery(where, "%q would be in each group twice", name)
+		}
+		names[name] = true
+		return checkField(name, where)
+	}
+	for place, path := range request.GetGroupBy() {
+		if err := add(path, fmt.Sprintf("group_by[%d]", place)); err != nil {
+			return err
+		}
+	}
+	for place, each := range request.GetAggregations() {
+		where := fmt.Sprintf("aggregations[%d]", place)
+		if err := add(each.GetName(), where+".name"); err != nil {
+			return err
+		}
+		if each.GetFieldPath() == "" && each.GetFunction() == pb.Aggregation_FUNCTION_COUNT {
+			continue
+		}
+		if err := checkField(each.GetFieldPath(), where+".field_path"); err != nil {
+			return err
+		}
+	}
+	for place, order := range request.GetOrders() {
+		if !names[order.GetFieldPath()] {
+			return invalidQuery(fmt.Sprintf("orders[%d]", place), "groups cannot be sorted by %q, which is neither in"+
+				" GroupBy nor the name of an aggregation", order.GetFieldPath())
+		}
+	}
+	return nil
+}
+
+// readGroups returns the groups of one call.
+func (c *Client) readGroups(ctx context.Context, request *pb.AggregateRequest) ([]Group, error) {
+	stream, err := open(ctx, c.connection, c.connection.streams().Aggregate, request)
+	if err != nil {
+		return nil, err
+	}
+	defer stream.close()
+	var groups []Group
+	for {
+		response, err := stream.receive()
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		for _, message := range response.GetGroups() {
+			group, err := fromGroup(message)
+			if err != nil {
+				return nil, err
+			}
+			groups = append(groups, group)
+		}
+		if summary := response.GetSummary(); summary != nil && summary.GetGroups() == int64(len(groups)) {
+			return groups, nil
+		} else if summary != nil || err != nil {
+			return nil, newError(ErrTruncatedStream, "the groups from %s ended after %d, without their summary",
+				c.connection.server, len(groups))
+		}
+	}
+}
+
+func fromGroup(message *pb.AggregateResponse_Group) (group Group, err error) {
+	if group.By, err = fromValues(message.GetValues()); err == nil {
+		group.Results, err = fromValues(message.GetResults())
+	}
+	return group, err
+}
+
+func fromValues(messages []*pb.Value) ([]any, error) {
+	values := make([]any, len(messages))
+	for place, message := range messages {
+		value, err := fromValue(message)
+		if err != nil {
+			return nil, err
+		}
+		values[place] = value
+	}
+	return values, nil
+}

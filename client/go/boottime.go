@@ -1,0 +1,5 @@
+package datastore
+
+import "time"
+
+var started = time.Now()

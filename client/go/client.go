@@ -1,0 +1,117 @@
+package datastore
+
+import (
+	"context"
+	"sync/atomic"
+
+	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
+)
+
+// Client reads, writes and queries the entries of one server. Many goroutines can share it.
+type Client struct {
+	connection *connection
+	// batchItems is how many items a message has at most; lowered if the server refuses that many.
+	batchItems atomic.Int64
+}
+
+// Connect returns a client of the server at an address: HOST:PORT, grpc://HOST:PORT, or grpcs://HOST:PORT for TLS,
+// with DefaultPort if there is none. Of several addresses, separated by commas, the first that answers is used, and
+// the next when it cannot be reached. Nothing is sent before the first call. The caller must close the client.
+func Connect(addresses string, settings ...Option) (*Client, error) {
+	o := options{timeout: DefaultTimeout, streamTimeout: DefaultStreamTimeout, retry: true}
+	for _, set := range settings {
+		set(&o)
+	}
+	servers, err := parseAddresses(addresses, &o)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.check(servers); err != nil {
+		return nil, err
+	}
+	connection, err := newConnection(servers, o)
+	if err != nil {
+		return nil, err
+	}
+	client := &Client{connection: connection}
+	client.batchItems.Store(batchItems)
+	return client, nil
+}
+
+// Close ends all calls and streams, which fail with ErrClosed.
+func (c *Client) Close() error { return c.connection.close() }
+
+// Get returns the value of a key; nil if it is absent.
+func (c *Client) Get(ctx context.Context, key Key) (any, error) {
+	entry, err := c.get(ctx, key, false)
+	if entry == nil {
+		return nil, err
+	}
+	return entry.Value, err
+}
+
+// GetEntry returns the entry of a key with its metadata; nil if it is absent. It fails with ErrUnsupported if the
+// store keeps no versions.
+func (c *Client) GetEntry(ctx context.Context, key Key) (*Entry, error) {
+	return c.get(ctx, key, true)
+}
+
+func (c *Client) get(ctx context.Context, key Key, metadata bool) (*Entry, error) {
+	key, err := ParseKey(string(key))
+	if err != nil {
+		return nil, err
+	}
+	request := &pb.GetRequest{Key: &pb.Key{Text: string(key)}, IncludeMetadata: metadata}
+	response, err := read(ctx, c.connection, c.connection.calls().Get, request)
+	if err != nil || response.GetValue() == nil {
+		return nil, err
+	}
+	value, err := fromValue(response.GetValue())
+	if err != nil {
+		return nil, err
+	}
+	return &Entry{Key: key, Value: value, Metadata: fromMetadata(response.GetMetadata())}, nil
+}
+
+// Contains reports whether a key has an entry.
+func (c *Client) Contains(ctx context.Context, key Key) (bool, error) {
+	key, err := ParseKey(string(key))
+	if err != nil {
+		return false, err
+	}
+	request := &pb.ContainsRequest{Key: &pb.Key{Text: string(key)}}
+	response, err := read(ctx, c.connection, c.connection.calls().Contains, request)
+	return response.GetContains(), err
+}
+
+// Put stores a value, replacing any previous one, and returns the metadata of the entry; nil if the store keeps no
+// versions. A nil value deletes the entry. The options are a Condition and an Expiry; without an Expiry the entry
+// never expires.
+func (c *Client) Put(ctx context.Context, key Key, value any, options ...WriteOption) (*Metadata, error) {
+	entry, err := c.write(ctx, Put(key, value, options...))
+	return entry.Metadata, err
+}
+
+// Delete removes an entry; that there is none is not an error. The option is a Condition.
+func (c *Client) Delete(ctx context.Context, key Key, options ...WriteOption) error {
+	_, err := c.write(ctx, Delete(key, options...))
+	return err
+}
+
+// Patch changes parts of a value, all of them or, if one does not fit, none. It returns the entry with its metadata,
+// and with its new value if the options include ReturnValue. The other options are a Condition, an Expiry, without
+// which the entry expires as before, and CreateIfAbsent.
+func (c *Client) Patch(ctx context.Context, key Key, changes []FieldChange, options ...WriteOption) (Entry, error) {
+	return c.write(ctx, Patch(key, changes, options...))
+}
+
+// Touch changes only when an entry expires: as an Expiry says, or never. An absent entry is ErrConditionFailed.
+func (c *Client) Touch(ctx context.Context, key Key, options ...WriteOption) (*Metadata, error) {
+	entry, err := c.write(ctx, Touch(key, options...))
+	return entry.Metadata, err
+}
+
+// Describe returns the server's description of its store, its features, its limits and its shards.
+func (c *Client) Describe(ctx context.Context) (*pb.DescribeStoreResponse, error) {
+	return read(ctx, c.connection, c.connection.calls().DescribeStore, &pb.DescribeStoreRequest{})
+}

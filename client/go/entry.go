@@ -1,0 +1,89 @@
+package datastore
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
+)
+
+// Entry is a key, its value and, if it was requested, its metadata.
+type Entry struct {
+	Key Key
+	// Value is nil in the results of a query for keys only.
+	Value    any
+	Metadata *Metadata
+}
+
+// Metadata is what a store that keeps versions knows about an entry.
+type Metadata struct {
+	// Version is greater than every earlier one of the same key; at least 1.
+	Version    int64
+	CreateTime time.Time
+	UpdateTime time.Time
+	// ExpireTime is zero if the entry never expires.
+	ExpireTime time.Time
+}
+
+func (m *Metadata) encode() *pb.Metadata {
+	message := &pb.Metadata{
+		Version:    m.Version,
+		CreateTime: timestamppb.New(m.CreateTime),
+		UpdateTime: timestamppb.New(m.UpdateTime),
+	}
+	if !m.ExpireTime.IsZero() {
+		message.ExpireTime = timestamppb.New(m.ExpireTime)
+	}
+	return message
+}
+
+// field returns the part of the metadata that a field of a query reads.
+func (m *Metadata) field(path string) *pb.Value {
+	switch path {
+	case CreateTimeField:
+		return &pb.Value{Kind: &pb.Value_TimestampValue{TimestampValue: timestamppb.New(m.CreateTime)}}
+	case UpdateTimeField:
+		return &pb.Value{Kind: &pb.Value_TimestampValue{TimestampValue: timestamppb.New(m.UpdateTime)}}
+	}
+	return int64Value(m.Version)
+}
+
+func fromMetadata(message *pb.Metadata) *Metadata {
+	if message == nil {
+		return nil
+	}
+	metadata := &Metadata{
+		Version:    message.GetVersion(),
+		CreateTime: message.GetCreateTime().AsTime(),
+		UpdateTime: message.GetUpdateTime().AsTime(),
+	}
+	if message.GetExpireTime() != nil {
+		metadata.ExpireTime = message.GetExpireTime().AsTime()
+	}
+	return metadata
+}
+
+func fromEntry(message *pb.Entry) (Entry, error) {
+	entry := Entry{Key: Key(message.GetKey().GetText()), Metadata: fromMetadata(message.GetMetadata())}
+	if message.GetValue() == nil {
+		return entry, nil
+	}
+	var err error
+	entry.Value, err = fromValue(message.GetValue())
+	return entry, err
+}
+
+// encode returns the message of an entry that a server has sent, to be sent back.
+func (e Entry) encode() (*pb.Entry, error) {
+	message := &pb.Entry{Key: &pb.Key{Text: string(e.Key)}}
+	if e.Metadata != nil {
+		message.Metadata = e.Metadata.encode()
+	}
+	if e.Value == nil {
+		return message, nil
+	}
+	var err error
+	message.Value, err = toValue(e.Value)
+	return message, err
+}

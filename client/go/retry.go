@@ -1,0 +1,91 @@
+package datastore
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// awayTime is how long a server that answered before is expected back: finishing its calls and restarting takes
+	// less. Calls and streams wait for it within their deadlines; later ones fail immediately.
+	awayTime = 30 * time.Second
+	// firstBackoff and lastBackoff are the waits between attempts; each is shortened at random by up to a half.
+	firstBackoff = 50 * time.Millisecond
+	lastBackoff  = time.Second
+	// retryDelay is that of errors that the client itself finds safe to retry: as long as it takes to reconnect.
+	retryDelay = 100 * time.Millisecond
+)
+
+// patience decides how long the attempts of one call, or one stream, go on.
+type patience struct {
+	// cutAt is when the wait for the server began; zero while messages arrive.
+	cutAt   time.Time
+	backoff time.Duration
+}
+
+// progress notes that the server has sent a message.
+func (p *patience) progress() { *p = patience{} }
+
+// next returns how long to wait before the next attempt, after one ended with an error; false to give up.
+func (p *patience) next(now, deadline time.Time, err error) (time.Duration, bool) {
+	if p.cutAt.IsZero() {
+		p.cutAt, p.backoff = now, firstBackoff
+	}
+	if now.Sub(p.cutAt) >= awayTime {
+		return 0, false
+	}
+	wait := p.backoff/2 + rand.N(p.backoff/2)
+	p.backoff = min(2*p.backoff, lastBackoff)
+	var failure *Error
+	if errors.As(err, &failure) {
+		wait += failure.RetryAfter
+	}
+	return wait, deadline.IsZero() || now.Add(wait).Before(deadline)
+}
+
+// pause waits before the next attempt of a call that ended with an error; false if there must not be one.
+func (p *patience) pause(ctx context.Context, err error) bool {
+	deadline, _ := ctx.Deadline()
+	wait, again := p.next(time.Now(), deadline, err)
+	if !again {
+		return false
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// link knows whether a server is up, by the outcomes of calls. One that has never answered is not waited for: its
+// address may be wrong. One that did is expected back until it has been away for awayTime.
+type link struct {
+	mutex     sync.Mutex
+	wasUp     bool
+	downSince time.Time
+}
+
+// up notes that the server answered.
+func (l *link) up() {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.wasUp, l.downSince = true, time.Time{}
+}
+
+// down notes that a call failed on its way, and whether it had been sent. It returns whether the server is expected
+// back.
+func (l *link) down(now time.Time, sent bool) bool {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.wasUp = l.wasUp || sent
+	if l.downSince.IsZero() {
+		l.downSince = now
+	}
+	return l.wasUp && now.Sub(l.downSince) < awayTime
+}

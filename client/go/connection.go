@@ -200,7 +200,7 @@ func (c *connection) failure(ctx context.Context, err error, limit time.Duration
 	if c.isClosed() {
 		return c.closedError()
 	}
-	call := &failedCall{server: c.server, limit: limit, sent: sent}
+	call := &failedCall{server: c.server, usesTLS: c.options.tls != nil, limit: limit, sent: sent}
 	result := callError(ctx, err, call)
 	failure, ok := result.(*Error)
 	if !ok {

@@ -11,9 +11,11 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// plainWords has gRPC's and Go's connection errors, by a part of their text, in words that do not require knowledge
-// of either.
-var plainWords = []struct{ part, words string }{
+// known is a part of an error's text, and what it means in words that do not require knowledge of gRPC or Go.
+type known struct{ part, words string }
+
+// unconnected has errors of connections that were not made, the general ones last.
+var unconnected = []known{
 	{"connection refused", "connection refused"},
 	{"no such host", "no such host"},
 	{"no route to host", "no route to that host"},
@@ -25,14 +27,13 @@ var plainWords = []struct{ part, words string }{
 	{"is not valid for any names", "its certificate is for another host"},
 	{"signed by unknown authority", "its certificate is not of an authority that is trusted here; LoadTLS takes a ca"},
 	{"failed to verify certificate", "its certificate is not valid"},
-	{"remote error: tls:", "it ended the TLS handshake; it may demand a certificate of an authority that it trusts"},
-	{"certificate required", "it demands a certificate, cert and key"},
-	{"error reading server preface: EOF", "it closed the connection; with TLS its address begins with grpcs://"},
-	{"error reading server preface: http2: frame too large", "it does not speak gRPC; with TLS its address begins with" +
-		" grpcs://"},
-	{"error reading server preface: read tcp", "it closed the connection; with TLS its address begins with grpcs://"},
+	{"remote error: tls:", endedTLS},
 	{"i/o timeout", "it accepts connections but does not respond"},
 	{"context deadline exceeded", "it accepts connections but does not respond"},
+}
+
+// cutOff has errors of calls that had been sent.
+var cutOff = []known{
 	{"RST_STREAM", "it ended the call"},
 	{"keepalive ping failed", "connection lost"},
 	{"connection reset", "connection lost"},
@@ -40,8 +41,15 @@ var plainWords = []struct{ part, words string }{
 	{"EOF", "connection lost"},
 }
 
-func plainly(text string) string {
-	for _, known := range plainWords {
+const (
+	// A server does not say why it closes a connection before the first call, and often not why it ends TLS.
+	endedTLS   = "it ended the TLS handshake; it may demand a certificate, cert and key, of an authority that it trusts"
+	endedPlain = "it closed the connection; with TLS its address begins with grpcs://"
+)
+
+// plainly returns what an error's text means; all of the text if that is not known.
+func plainly(text string, meanings []known) string {
+	for _, known := range meanings {
 		if strings.Contains(text, known.part) {
 			return known.words
 		}
@@ -49,10 +57,26 @@ func plainly(text string) string {
 	return text
 }
 
+// whyUnconnected returns why there is no connection to a server.
+func whyUnconnected(text string, usesTLS bool) string {
+	ended := endedPlain
+	if usesTLS {
+		ended = endedTLS
+	}
+	text = plainly(text, unconnected)
+	for _, part := range []string{"EOF", "connection reset", "broken pipe", "http2: frame too large"} {
+		if strings.Contains(text, part) {
+			return ended
+		}
+	}
+	return text
+}
+
 // failedCall is what is known about a call that failed.
 type failedCall struct {
-	server string
-	limit  time.Duration
+	server  string
+	usesTLS bool
+	limit   time.Duration
 	// sent says whether there was a connection to send it on.
 	sent bool
 	// fromServer says whether the status is the server's, and not gRPC's.
@@ -76,10 +100,11 @@ func callError(ctx context.Context, err error, call *failedCall) error {
 	}
 	switch {
 	case failure.Reason == ErrUnavailable && call.sent:
-		failure.Message = fmt.Sprintf("a call to %s was cut off (%s)", call.server, plainly(state.Message()))
+		failure.Message = fmt.Sprintf("a call to %s was cut off (%s)", call.server, plainly(state.Message(), cutOff))
 	case failure.Reason == ErrUnavailable:
 		failure.unsent = true
-		failure.Message = fmt.Sprintf("cannot connect to %s (%s)", call.server, plainly(state.Message()))
+		failure.Message = fmt.Sprintf("cannot connect to %s (%s)", call.server,
+			whyUnconnected(state.Message(), call.usesTLS))
 	case failure.Reason == ErrDeadlineExceeded:
 		failure.cause = context.DeadlineExceeded
 		failure.Message = fmt.Sprintf("the call to %s did not finish within %v", call.server, call.limit)

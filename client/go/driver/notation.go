@@ -80,7 +80,7 @@ func plainUTF16(data []byte) (any, error) {
 	text := utf16.Decode(units)
 	for place, unit := range utf16.Encode(text) {
 		if unit != units[place] {
-			return nil, unsupported("strings are UTF-8, and have no surrogates")
+			return nil, unsupported("a string is UTF-8, and has no surrogates")
 		}
 	}
 	return string(text), nil

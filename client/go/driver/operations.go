@@ -143,11 +143,11 @@ func (d *driver) connect(request *request) (any, error) {
 	if request.Token != "" {
 		options = append(options, datastore.WithToken(request.Token))
 	}
-	if request.TimeoutMS != 0 {
-		options = append(options, datastore.WithTimeout(time.Duration(request.TimeoutMS)*time.Millisecond))
+	if request.TimeoutMS != nil {
+		options = append(options, datastore.WithTimeout(time.Duration(*request.TimeoutMS)*time.Millisecond))
 	}
-	if request.QueryTimeoutMS != 0 {
-		options = append(options, datastore.WithStreamTimeout(time.Duration(request.QueryTimeoutMS)*time.Millisecond))
+	if request.QueryTimeoutMS != nil {
+		options = append(options, datastore.WithStreamTimeout(time.Duration(*request.QueryTimeoutMS)*time.Millisecond))
 	}
 	if request.Retry != nil && !*request.Retry {
 		options = append(options, datastore.WithoutRetries())

@@ -33,8 +33,8 @@ type request struct {
 	Cert           string   `json:"cert"`
 	KeyFile        string   `json:"key_file"`
 	Token          string   `json:"token"`
-	TimeoutMS      int64    `json:"timeout_ms"`
-	QueryTimeoutMS int64    `json:"query_timeout_ms"`
+	TimeoutMS      *int64   `json:"timeout_ms"`
+	QueryTimeoutMS *int64   `json:"query_timeout_ms"`
 	Retry          *bool    `json:"retry"`
 	RetryWrites    bool     `json:"retry_writes"`
 
@@ -285,7 +285,7 @@ func changesOf(written []json.RawMessage) ([]datastore.FieldChange, error) {
 		default:
 			elements, isList := operand.([]any)
 			if !isList {
-				return nil, unsupported("Append takes the elements, not a list of them")
+				return nil, unsupported("Append takes elements, not a list of them")
 			}
 			changes = append(changes, datastore.Append(path, elements...))
 		}

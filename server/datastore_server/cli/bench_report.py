@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import click
 
@@ -16,16 +15,13 @@ from datastore_server.counting import counted
 
 __all__ = ["print_comparison", "print_report"]
 
-_PERCENTILES = ("mean", "p50", "p90", "p99", "p99.9", "max")
-
 
 def print_report(report: Report) -> None:
     """Print the report: what was done, a table of the operations, pictures, and warnings."""
     click.echo("\n".join(_heading(report)) + "\n")
-    rows = [_row(name, figures) for name, figures in report.operations.items()]
-    if len(rows) > 1:
-        rows.append(_row("total", report.total))
-    print_table(["", "calls", "calls/s", "entries/s", "failed", *(f"{name} ms" for name in _PERCENTILES)], rows)
+    columns = dict(report.operations) if len(report.operations) == 1 else {**report.operations, "total": report.total}
+    rows = [[name, *map(shown, columns.values())] for name, shown in _FIGURES.items()]
+    print_table(["", *columns], rows)
     click.echo("\n" + "\n".join(_pictures(report)))
     for warning in report.warnings:
         click.echo(f"\nWarning: {warning}.")
@@ -68,15 +64,18 @@ def _popularity(plan: Plan) -> str:
     return f"Zipf {plan.zipf:g}" if plan.zipf else "all alike"
 
 
-def _row(name: str, figures: Figures) -> list[Any]:
-    return [
-        name,
-        f"{figures.calls:,}",
-        f"{figures.calls_per_s:,.1f}",
-        f"{figures.entries_per_s:,.1f}",
-        f"{sum(figures.failures.values()):,}",
-        *(_number(figures.latency_ms[each]) if figures.latency_ms else "-" for each in _PERCENTILES),
-    ]
+def _latency(name: str) -> Callable[[Figures], str]:
+    return lambda figures: _number(figures.latency_ms[name]) if figures.latency_ms else "-"
+
+
+#: The rows of the table, and what each shows of an operation.
+_FIGURES: dict[str, Callable[[Figures], str]] = {
+    "calls": lambda figures: f"{figures.calls:,}",
+    "calls/s": lambda figures: f"{figures.calls_per_s:,.1f}",
+    "entries/s": lambda figures: f"{figures.entries_per_s:,.1f}",
+    "failed": lambda figures: f"{sum(figures.failures.values()):,}",
+    **{f"{name} ms": _latency(name) for name in ("mean", "p50", "p90", "p99", "p99.9", "max")},
+}
 
 
 def _pictures(report: Report) -> Iterator[str]:

@@ -56,7 +56,7 @@ def test_the_report_has_a_table_pictures_and_the_rate(run: Commands) -> None:
     assert "of 100 calls/s" in done.out
     assert "(open loop)" in done.out
     assert re.search(r"^ +get +put +query +total *$", done.out, re.MULTILINE)
-    assert re.search(r"^p99.9 ms( +[\d.,]+){4} *$", done.out, re.MULTILINE)
+    assert re.search(r"^p99.9 ms( +[\d.,-]+){4} *$", done.out, re.MULTILINE)
     assert "latency in ms, by percentile" in done.out
     assert "calls/s, over time" in done.out
     assert "█" in done.out

@@ -11,7 +11,7 @@ import msgspec
 from datastore.model.errors import ConfigError
 from datastore_server.bench.judgement import warnings_of
 from datastore_server.bench.latencies import PERCENTILES, Latencies, bucket_of, highest_in
-from datastore_server.bench.plan import OperationName, Plan
+from datastore_server.bench.plan import Plan
 from datastore_server.bench.samples import Measured, Sample
 
 __all__ = ["Collected", "Figures", "Generator", "Report", "Second", "read_report"]
@@ -62,7 +62,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     #: The calls that ended during the measurement and succeeded, per second, beside `plan.rate`.
     achieved_per_s: float
-    operations: dict[OperationName, Figures]
+    operations: dict[str, Figures]
     total: Figures
     timeline: list[Second]
     #: The latencies of all calls that succeeded: the longest of each bucket, and how many are in it.

@@ -19,7 +19,7 @@ __all__ = ["print_comparison", "print_report"]
 def print_report(report: Report) -> None:
     """Print the report: what was done, a table of the operations, pictures, and warnings."""
     click.echo("\n".join(_heading(report)) + "\n")
-    columns: dict[str, Figures] = {**report.operations}
+    columns = dict(report.operations)
     if len(columns) > 1:
         columns["total"] = report.total
     rows = [[name, *map(shown, columns.values())] for name, shown in _FIGURES.items()]

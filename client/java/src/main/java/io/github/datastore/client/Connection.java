@@ -1,0 +1,230 @@
+package io.github.datastore.client;
+
+import io.grpc.CallOptions;
+import io.grpc.ClientCall;
+import io.grpc.ClientStreamTracer;
+import io.grpc.Deadline;
+import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
+import io.grpc.Status;
+import io.grpc.netty.shaded.io.grpc.netty.GrpcSslContexts;
+import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
+import io.grpc.netty.shaded.io.netty.channel.ChannelOption;
+import io.grpc.netty.shaded.io.netty.handler.ssl.SslContextBuilder;
+import java.io.File;
+import java.time.Duration;
+import java.util.Optional;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Predicate;
+import java.util.stream.Collectors;
+import javax.net.ssl.SSLException;
+
+/**
+ * The channels to a server, and what calls on them share. Unary calls and streams have a channel
+ * each, so that no call waits behind unread results. Connects at the first call; safe for threads.
+ */
+final class Connection implements AutoCloseable {
+  static final int CALLS_AT_ONCE = 100;
+  static final int WAITING_CALLS = 10_000;
+  private static final int MESSAGE_BYTES = 4 * 1024 * 1024;
+  private static final int CONNECT_TIMEOUT_MS = 5000;
+
+  /**
+   * How far the server may send ahead of the reader of a stream, beside the messages that were
+   * asked for.
+   */
+  private static final int STREAM_WINDOW_BYTES = 256 * 1024;
+
+  private static final Metadata.Key<String> AUTHORIZATION =
+      Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+
+  private final String server;
+  private final String authorization;
+  private final boolean retry;
+  private final ManagedChannel calls;
+  private final ManagedChannel streams;
+  private final CallSlots slots = new CallSlots(CALLS_AT_ONCE, WAITING_CALLS);
+  private final Link link = new Link();
+  private final ScheduledExecutorService timer;
+  private volatile boolean isClosed;
+
+  Connection(Settings settings) {
+    server = settings.targets().stream().map(Target::toString).collect(Collectors.joining(", "));
+    authorization = settings.token().map(token -> "Bearer " + token).orElse(null);
+    retry = settings.retry();
+    calls = channel(settings).build();
+    streams = channel(settings).flowControlWindow(STREAM_WINDOW_BYTES).disableRetry().build();
+    timer =
+        Executors.newSingleThreadScheduledExecutor(
+            task -> {
+              Thread thread = new Thread(task, "datastore-client-timer");
+              thread.setDaemon(true);
+              return thread;
+            });
+  }
+
+  private static NettyChannelBuilder channel(Settings settings) {
+    NettyChannelBuilder builder =
+        NettyChannelBuilder.forTarget(AddressList.nameOf(settings.targets()))
+            .maxInboundMessageSize(MESSAGE_BYTES)
+            .withOption(ChannelOption.CONNECT_TIMEOUT_MILLIS, CONNECT_TIMEOUT_MS)
+            .keepAliveTime(12, TimeUnit.SECONDS)
+            .keepAliveTimeout(5, TimeUnit.SECONDS);
+    return settings.targets().get(0).isSecure()
+        ? encrypted(builder, settings)
+        : builder.usePlaintext();
+  }
+
+  private static NettyChannelBuilder encrypted(NettyChannelBuilder builder, Settings settings) {
+    try {
+      SslContextBuilder tls = GrpcSslContexts.forClient();
+      settings.ca().ifPresent(ca -> tls.trustManager(readable(ca.toFile())));
+      if (settings.certificate().isPresent()) {
+        tls.keyManager(
+            readable(settings.certificate().get().toFile()),
+            readable(settings.privateKey().get().toFile()));
+      }
+      return builder.sslContext(tls.build());
+    } catch (SSLException | IllegalArgumentException error) {
+      throw Reason.CONFIG
+          .exception("the certificate files are not valid: " + error.getMessage())
+          .causedBy(error);
+    }
+  }
+
+  private static File readable(File file) {
+    if (!file.canRead()) {
+      throw Reason.CONFIG.exception(file + ": the file cannot be read");
+    }
+    return file;
+  }
+
+  String server() {
+    return server;
+  }
+
+  CallSlots slots() {
+    return slots;
+  }
+
+  Link link() {
+    return link;
+  }
+
+  /** Begins a unary call. */
+  <Q, A> ClientCall<Q, A> call(MethodDescriptor<Q, A> method, RetryPolicy policy, Sent sent) {
+    return begun(calls, method, policy, sent);
+  }
+
+  /** Begins a streaming call. */
+  <Q, A> ClientCall<Q, A> stream(MethodDescriptor<Q, A> method, RetryPolicy policy, Sent sent) {
+    return begun(streams, method, policy, sent);
+  }
+
+  private <Q, A> ClientCall<Q, A> begun(
+      ManagedChannel channel, MethodDescriptor<Q, A> method, RetryPolicy policy, Sent sent) {
+    if (link.isDown()) {
+      // Otherwise gRPC waits for up to two minutes before it connects again.
+      channel.resetConnectBackoff();
+    }
+    CallOptions options = CallOptions.DEFAULT.withStreamTracerFactory(sent);
+    if (policy.isLimited()) {
+      options = options.withDeadline(Deadline.after(policy.leftNanos(), TimeUnit.NANOSECONDS));
+    }
+    return channel.newCall(method, options);
+  }
+
+  /** The metadata of a call. */
+  Metadata headers() {
+    Metadata headers = new Metadata();
+    if (authorization != null) {
+      headers.put(AUTHORIZATION, authorization);
+    }
+    return headers;
+  }
+
+  /** Whether a call has reached a connection; in its last attempt, if gRPC itself made several. */
+  static final class Sent extends ClientStreamTracer.Factory {
+    private volatile boolean isSent;
+
+    @Override
+    public ClientStreamTracer newClientStreamTracer(
+        ClientStreamTracer.StreamInfo info, Metadata headers) {
+      isSent = false;
+      return new ClientStreamTracer() {
+        @Override
+        public void outboundHeaders() {
+          isSent = true;
+        }
+      };
+    }
+
+    boolean isSent() {
+      return isSent;
+    }
+  }
+
+  /** The error of a call that failed; a call that may be repeated unchanged says so. */
+  DatastoreException failure(
+      Status status, Metadata trailers, Sent sent, RetryPolicy policy, boolean isRead) {
+    if (isClosed) {
+      return closed();
+    }
+    DatastoreException failure =
+        Failures.ofCall(server, status, trailers, sent.isSent(), policy.timeout());
+    if (Failures.isAnswer(trailers)) {
+      link.up();
+    } else if (failure.reason() == Reason.UNAVAILABLE) {
+      link.down(sent.isSent());
+      if (link.isExpectedBack() && (isRead || !sent.isSent())) {
+        return repeatable(failure);
+      }
+    }
+    return failure;
+  }
+
+  private static DatastoreException repeatable(DatastoreException failure) {
+    return failure
+        .reason()
+        .exception(failure.getMessage(), failure.facts().retryAfter(RetryPolicy.RETRY_AFTER))
+        .causedBy(failure.getCause());
+  }
+
+  /**
+   * How long to wait before a call that ended with an error is made again; empty if it must not be.
+   */
+  Optional<Duration> backoff(
+      DatastoreException error, RetryPolicy policy, Predicate<DatastoreException> mayFollow) {
+    return retry && mayFollow.test(error) ? policy.backoff(error) : Optional.empty();
+  }
+
+  /** Runs a task later. */
+  void after(Duration delay, Runnable task) {
+    timer.schedule(task, delay.toNanos(), TimeUnit.NANOSECONDS);
+  }
+
+  void checkOpen() {
+    if (isClosed) {
+      throw closed();
+    }
+  }
+
+  boolean isClosed() {
+    return isClosed;
+  }
+
+  DatastoreException closed() {
+    return Reason.DATASTORE_CLOSED.exception("the client of " + server + " was closed");
+  }
+
+  @Override
+  public void close() {
+    isClosed = true;
+    calls.shutdownNow();
+    streams.shutdownNow();
+    timer.shutdownNow();
+  }
+}

@@ -1,0 +1,161 @@
+package io.github.datastore.client;
+
+import com.google.protobuf.ByteString;
+import io.github.datastore.v1.DatastoreServiceGrpc;
+import io.github.datastore.v1.QueryRequest;
+import io.github.datastore.v1.QueryResponse;
+import io.github.datastore.v1.QuerySummary;
+import java.time.Duration;
+import java.util.Iterator;
+import java.util.Optional;
+
+/** The entries that a query selects, in its order. */
+public final class QueryCursor extends Cursor<Entry> {
+  private final Connection connection;
+  private final Query query;
+  private final RetryPolicy policy;
+  private QueryRequest request;
+  private MessageStream<QueryRequest, QueryResponse> stream;
+
+  /** The token that the present call began with. */
+  private ByteString begunAt = ByteString.EMPTY;
+
+  private long entries;
+  private long entriesOfCall;
+  private Summary summary;
+
+  QueryCursor(Connection connection, Query query, Duration timeout) {
+    this.connection = connection;
+    this.query = query;
+    policy = new RetryPolicy(Optional.of(timeout));
+    request =
+        QueryRequest.newBuilder()
+            .setQuery(query.message())
+            .setAllowPartial(query.allowsPartial())
+            .setExplain(query.isExplained())
+            .build();
+  }
+
+  /**
+   * Why the results ended, and how many there were.
+   *
+   * @return empty until all entries have been read
+   */
+  public Optional<Summary> summary() {
+    return Optional.ofNullable(summary);
+  }
+
+  @Override
+  Iterator<Entry> more() {
+    while (summary == null) {
+      try {
+        if (stream == null) {
+          begin();
+        }
+        QueryResponse response = stream.next();
+        if (response == null) {
+          throw Reason.TRUNCATED_STREAM.exception(
+              "the results from %s ended without their summary".formatted(connection.server()));
+        }
+        return took(response);
+      } catch (DatastoreException error) {
+        again(error);
+      }
+    }
+    return null;
+  }
+
+  private void begin() {
+    begunAt = request.getResumeToken();
+    entriesOfCall = 0;
+    stream =
+        new MessageStream<>(connection, DatastoreServiceGrpc.getQueryMethod(), request, policy);
+  }
+
+  private Iterator<Entry> took(QueryResponse response) {
+    int count = response.getEntriesCount();
+    entries += count;
+    entriesOfCall += count;
+    // From here on the reader has these entries, so the next call continues after them.
+    QueryRequest.Builder next = request.toBuilder().setResumeToken(response.getResumeToken());
+    if (!response.getNeedsLastEntry()) {
+      next.clearLastEntry();
+    } else if (count > 0) {
+      next.setLastEntry(response.getEntries(count - 1));
+    }
+    request = next.build();
+    if (response.hasSummary()) {
+      finish(response.getSummary());
+    }
+    return new Entries(response);
+  }
+
+  private void finish(QuerySummary message) {
+    if (message.getEntries() != entriesOfCall) {
+      throw Reason.TRUNCATED_STREAM.exception(
+          "%s sent %,d results, but %,d arrived"
+              .formatted(connection.server(), message.getEntries(), entriesOfCall));
+    }
+    Summary.Reason reason =
+        switch (message.getReason()) {
+          case REASON_LIMIT -> Summary.Reason.LIMIT;
+          case REASON_PARTIAL -> Summary.Reason.PARTIAL;
+          default -> Summary.Reason.EXHAUSTED;
+        };
+    summary =
+        new Summary(
+            reason,
+            entries,
+            Client.unreachable(message.getShardsList()),
+            message.hasExplanation() ? Optional.of(message.getExplanation()) : Optional.empty());
+  }
+
+  /** Waits before the next call, if there may be one; throws the error otherwise. */
+  private void again(DatastoreException error) {
+    end();
+    boolean isLate = error.reason() == Reason.DEADLINE_EXCEEDED;
+    ByteString token = request.getResumeToken();
+    Optional<Duration> backoff = Optional.empty();
+    if (token.isEmpty()) {
+      backoff = connection.backoff(error, policy, failure -> failure.retryAfter().isPresent());
+    } else if (isLate ? !token.equals(begunAt) : isCut(error)) {
+      // If the server's time limit ended a call that made no progress, it would end every further
+      // call too.
+      backoff = policy.backoff(error);
+    }
+    Client.pause(backoff.orElseThrow(() -> error));
+  }
+
+  private static boolean isCut(DatastoreException error) {
+    return error.reason() == Reason.UNAVAILABLE || error.reason() == Reason.OVERLOADED;
+  }
+
+  /** The entries of a message, converted as they are taken. */
+  private final class Entries implements Iterator<Entry> {
+    private final QueryResponse response;
+    private int taken;
+
+    Entries(QueryResponse response) {
+      this.response = response;
+    }
+
+    @Override
+    public boolean hasNext() {
+      return taken < response.getEntriesCount();
+    }
+
+    @Override
+    public Entry next() {
+      boolean isWhole = response.getNeedsLastEntry() && taken == response.getEntriesCount() - 1;
+      return query.entry(response.getEntries(taken++), isWhole);
+    }
+  }
+
+  @Override
+  void end() {
+    if (stream != null) {
+      stream.close();
+      stream = null;
+    }
+  }
+}

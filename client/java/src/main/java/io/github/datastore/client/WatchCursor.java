@@ -1,0 +1,104 @@
+package io.github.datastore.client;
+
+import io.github.datastore.v1.DatastoreServiceGrpc;
+import io.github.datastore.v1.WatchRequest;
+import io.github.datastore.v1.WatchResponse;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * The changes of the entries that a query selects. It does not end by itself; one that is read too
+ * slowly fails with {@link Reason#CHANGES_EXPIRED}. Those of one batch of writes are given
+ * together.
+ */
+public final class WatchCursor extends Cursor<ChangeBatch> {
+  private final Connection connection;
+  private final RetryPolicy policy = new RetryPolicy(Optional.empty());
+  private WatchRequest request;
+  private MessageStream<WatchRequest, WatchResponse> stream;
+
+  /** The first message, which says that the watch has begun. */
+  private ChangeBatch first;
+
+  WatchCursor(Connection connection, WatchRequest request) {
+    this.connection = connection;
+    this.request = request;
+  }
+
+  /** Waits until the watch has begun: all writes that begin later are shown. */
+  WatchCursor begun() {
+    try {
+      first = batch();
+      return this;
+    } catch (DatastoreException error) {
+      end();
+      throw error;
+    }
+  }
+
+  @Override
+  Iterator<ChangeBatch> more() {
+    ChangeBatch batch = first;
+    first = null;
+    return List.of(batch == null || isEmpty(batch) ? batch() : batch).iterator();
+  }
+
+  private static boolean isEmpty(ChangeBatch batch) {
+    return batch.changes().isEmpty() && !batch.isCaughtUp();
+  }
+
+  private ChangeBatch batch() {
+    while (true) {
+      try {
+        if (stream == null) {
+          stream =
+              new MessageStream<>(
+                  connection, DatastoreServiceGrpc.getWatchMethod(), request, policy);
+        }
+        return received();
+      } catch (DatastoreException error) {
+        again(error);
+      }
+    }
+  }
+
+  /** The changes up to the next token. */
+  private ChangeBatch received() {
+    List<Change> changes = new ArrayList<>();
+    while (true) {
+      WatchResponse response = stream.next();
+      if (response == null) {
+        throw Reason.TRUNCATED_STREAM.exception(
+            "the changes from %s ended".formatted(connection.server()));
+      }
+      response.getChangesList().forEach(change -> changes.add(Change.received(change)));
+      if (!response.getResumeToken().isEmpty()) {
+        request = request.toBuilder().setResumeToken(response.getResumeToken()).build();
+        return new ChangeBatch(
+            List.copyOf(changes), response.getResumeToken().toByteArray(), response.getCaughtUp());
+      }
+    }
+  }
+
+  private void again(DatastoreException error) {
+    end();
+    Optional<Duration> backoff = Optional.empty();
+    if (request.getResumeToken().isEmpty()) {
+      backoff = connection.backoff(error, policy, failure -> failure.retryAfter().isPresent());
+    } else if (error.reason() == Reason.UNAVAILABLE || error.reason() == Reason.OVERLOADED) {
+      backoff = policy.backoff(error);
+    }
+    Client.pause(backoff.orElseThrow(() -> error));
+  }
+
+  @Override
+  void end() {
+    if (stream != null) {
+      stream.close();
+      stream = null;
+    }
+  }
+}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import threading
 import time
@@ -26,6 +27,8 @@ __all__ = ["Outcome", "failures", "languages", "main", "report"]
 ROOT = Path(__file__).resolve().parent.parent
 #: What is made of each client, in this order. One that fails does not keep the next from being made.
 TARGETS = ("check", "test", "driver")
+#: What some tools print even where there is no terminal.
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _printing = threading.Lock()
 
 
@@ -90,8 +93,9 @@ def _run(command: Sequence[str], name: str, root: Path) -> tuple[int, float]:
         errors="replace",
     ) as process:
         for line in process.stdout or ():
-            with _printing:
-                print(f"{name:<12}{line}", end="", flush=True)
+            if text := _COLOR.sub("", line).rstrip():
+                with _printing:
+                    print(f"{name:<12}{text}", flush=True)
     return process.returncode, time.monotonic() - start
 
 

@@ -80,7 +80,10 @@ func (c *Client) Aggregate(ctx context.Context, query Query, asked Aggregate) ([
 		if err == nil {
 			return groups, nil
 		}
-		if !mayRepeat(err) || !c.connection.options.retry || !patience.pause(ctx, err) {
+		if !mayRepeat(err) || !c.connection.options.retry {
+			return nil, err
+		}
+		if err := c.connection.pause(ctx, &patience, err); err != nil {
 			return nil, err
 		}
 	}
@@ -151,7 +154,7 @@ func checkAggregate(request *pb.AggregateRequest) error {
 
 // readGroups returns the groups of one call.
 func (c *Client) readGroups(ctx context.Context, request *pb.AggregateRequest) ([]Group, error) {
-	stream, err := open(ctx, c.connection, c.connection.streams().Aggregate, request)
+	stream, err := open(ctx, c.connection, c.connection.streams.Aggregate, request)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package datastore
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"google.golang.org/protobuf/proto"
 
@@ -66,13 +67,16 @@ func (c *Client) batchGet(ctx context.Context, keys []Key, metadata bool) ([]Rea
 		// Values that do not fit in an answer were read for nothing, so ask only for about as many as fit.
 		most = min(2*len(read), int(c.batchItems.Load()))
 	}
-	for _, result := range results {
+	for place, result := range results {
 		if result.Err != nil {
-			return results, result.Err
+			return results, itemError(place, result.Err)
 		}
 	}
 	return results, nil
 }
+
+// itemError returns the error of a batch of which an item failed.
+func itemError(place int, err error) error { return fmt.Errorf("item %d: %w", place, err) }
 
 // readPart returns the results of the first keys of one message, at least one; those that did not fit in the answer
 // are to be asked for again. Keys whose errors allow it are asked for again, within the time of one call.
@@ -89,7 +93,8 @@ func (c *Client) readPart(ctx context.Context, keys []*pb.Key, metadata bool) []
 				asked, again = append(asked, place), append(again, keys[place])
 			}
 		}
-		if len(asked) == 0 || !c.connection.options.retry || !patience.pause(ctx, results[asked[0]].Err) {
+		if len(asked) == 0 || !c.connection.options.retry ||
+			c.connection.pause(ctx, &patience, results[asked[0]].Err) != nil {
 			return results
 		}
 		for at, result := range c.ask(ctx, again, metadata) {
@@ -101,7 +106,7 @@ func (c *Client) readPart(ctx context.Context, keys []*pb.Key, metadata bool) []
 // ask makes one call for keys, and returns the results of the first of them.
 func (c *Client) ask(ctx context.Context, keys []*pb.Key, metadata bool) []ReadResult {
 	request := &pb.BatchGetRequest{Keys: keys, IncludeMetadata: metadata}
-	response, err := read(ctx, c.connection, c.connection.calls().BatchGet, request)
+	response, err := read(ctx, c.connection, c.connection.calls.BatchGet, request)
 	if err == nil {
 		err = c.checkCount(len(response.GetResults()), len(keys))
 	}
@@ -213,7 +218,7 @@ func (c *Client) BatchWriteAtomic(ctx context.Context, writes []Write) ([]WriteR
 				results[place].Err = aborted
 			}
 		}
-		return results, results[failed].Err
+		return results, firstError(results)
 	}
 	if err := c.sendPart(ctx, part, results); err != nil {
 		return nil, err
@@ -222,9 +227,9 @@ func (c *Client) BatchWriteAtomic(ctx context.Context, writes []Write) ([]WriteR
 }
 
 func firstError(results []WriteResult) error {
-	for _, result := range results {
+	for place, result := range results {
 		if result.Err != nil && !errors.Is(result.Err, ErrBatchAborted) {
-			return result.Err
+			return itemError(place, result.Err)
 		}
 	}
 	return nil

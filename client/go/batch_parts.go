@@ -114,7 +114,7 @@ func (c *Client) sendPart(ctx context.Context, part *writePart, results []WriteR
 	var patience patience
 	asked := part
 	for {
-		response, err := unary(ctx, c.connection, c.connection.calls().BatchWrite, asked.request,
+		response, err := unary(ctx, c.connection, c.connection.calls.BatchWrite, asked.request,
 			callTerms{mayFollow: asked.mayFollow})
 		if err == nil {
 			err = c.checkCount(len(response.GetResults()), len(asked.items))
@@ -130,7 +130,7 @@ func (c *Client) sendPart(ctx context.Context, part *writePart, results []WriteR
 		if len(again) == 0 || part.atomic && len(again) < len(part.items) || !c.connection.options.retry {
 			return nil
 		}
-		if !patience.pause(ctx, results[part.places[again[0]]].Err) {
+		if c.connection.pause(ctx, &patience, results[part.places[again[0]]].Err) != nil {
 			return nil
 		}
 		asked = part.of(again)

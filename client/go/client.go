@@ -62,7 +62,7 @@ func (c *Client) get(ctx context.Context, key Key, metadata bool) (*Entry, error
 		return nil, err
 	}
 	request := &pb.GetRequest{Key: &pb.Key{Text: string(key)}, IncludeMetadata: metadata}
-	response, err := read(ctx, c.connection, c.connection.calls().Get, request)
+	response, err := read(ctx, c.connection, c.connection.calls.Get, request)
 	if err != nil || response.GetValue() == nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (c *Client) Contains(ctx context.Context, key Key) (bool, error) {
 		return false, err
 	}
 	request := &pb.ContainsRequest{Key: &pb.Key{Text: string(key)}}
-	response, err := read(ctx, c.connection, c.connection.calls().Contains, request)
+	response, err := read(ctx, c.connection, c.connection.calls.Contains, request)
 	return response.GetContains(), err
 }
 
@@ -113,5 +113,5 @@ func (c *Client) Touch(ctx context.Context, key Key, options ...WriteOption) (*M
 
 // Describe returns the server's description of its store, its features, its limits and its shards.
 func (c *Client) Describe(ctx context.Context) (*pb.DescribeStoreResponse, error) {
-	return read(ctx, c.connection, c.connection.calls().DescribeStore, &pb.DescribeStoreRequest{})
+	return read(ctx, c.connection, c.connection.calls.DescribeStore, &pb.DescribeStoreRequest{})
 }

@@ -24,8 +24,9 @@ import (
 const (
 	// messageBytes is the size of the largest message from a server.
 	messageBytes = 4 << 20
-	// streamWindow is how many bytes a server may send ahead of the reader of a stream: about two messages.
-	streamWindow = 512 << 10
+	// streamWindow is how many bytes a server may send ahead of the reader of a stream. A message that the reader
+	// waits for arrives whole all the same; without a fixed window gRPC lets it grow to megabytes.
+	streamWindow = 64 << 10
 )
 
 // connection calls one server, of several whose addresses are tried in turn. Unary calls and streams have a channel
@@ -35,6 +36,7 @@ type connection struct {
 	options options
 
 	callChannel, streamChannel *grpc.ClientConn
+	calls, streams             pb.DatastoreServiceClient
 	callSlots, streamSlots     *slots
 	link                       link
 
@@ -58,6 +60,7 @@ func newConnection(addresses []string, o options) (*connection, error) {
 	if err != nil {
 		return nil, configError("%s: %v", c.server, err)
 	}
+	c.calls, c.streams = pb.NewDatastoreServiceClient(c.callChannel), pb.NewDatastoreServiceClient(c.streamChannel)
 	return c, nil
 }
 
@@ -145,7 +148,10 @@ func unary[Request, Response any](
 		if err == nil {
 			return response, nil
 		}
-		if !terms.mayFollow(err) || !c.options.retry || !patience.pause(ctx, err) {
+		if !terms.mayFollow(err) || !c.options.retry {
+			return nil, err
+		}
+		if err := c.pause(ctx, &patience, err); err != nil {
 			return nil, err
 		}
 	}
@@ -167,6 +173,25 @@ func once[Request, Response any](
 	}
 	c.link.up()
 	return response, nil
+}
+
+// pause waits before another attempt may follow one that ended with an error. It returns the error to give up with.
+func (c *connection) pause(ctx context.Context, patience *patience, err error) error {
+	deadline, _ := ctx.Deadline()
+	wait, again := patience.next(time.Now(), deadline, err)
+	if !again {
+		return err
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-c.closed:
+		return c.closedError()
+	case <-ctx.Done():
+		return canceled(ctx, c.server)
+	}
 }
 
 // take waits for a slot; the caller releases it.
@@ -282,13 +307,6 @@ func (s *stream[Response]) failure(err error) error {
 // close ends the call, and releases its slot; it may be repeated.
 func (s *stream[Response]) close() { s.cancel() }
 
-func (c *connection) calls() pb.DatastoreServiceClient {
-	return pb.NewDatastoreServiceClient(c.callChannel)
-}
-func (c *connection) streams() pb.DatastoreServiceClient {
-	return pb.NewDatastoreServiceClient(c.streamChannel)
-}
-
 // withTimeout gives a context without a deadline one.
 func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if _, has := ctx.Deadline(); has {
@@ -297,8 +315,11 @@ func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, c
 	return context.WithTimeout(ctx, timeout)
 }
 
-// timeLeft returns the time until the deadline of a context.
+// timeLeft returns the time until the deadline of a context, for errors; 0 if it has none.
 func timeLeft(ctx context.Context) time.Duration {
-	deadline, _ := ctx.Deadline()
+	deadline, limited := ctx.Deadline()
+	if !limited {
+		return 0
+	}
 	return time.Until(deadline).Round(time.Millisecond)
 }

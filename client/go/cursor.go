@@ -52,7 +52,8 @@ func (s *Summary) Unreachable() []string {
 	return names
 }
 
-// Cursor reads the results of a query, once. It is not safe for several goroutines.
+// Cursor reads the results of a query, once. It is not safe for several goroutines, except for Close. It must be read
+// or closed.
 type Cursor struct {
 	client  *Client
 	ctx     context.Context
@@ -74,23 +75,30 @@ type Cursor struct {
 // of the query, each is returned exactly once. Results are never silently incomplete: if they end without their
 // summary, the last error is not nil.
 func (c *Client) Query(ctx context.Context, query Query) *Cursor {
-	return &Cursor{client: c, ctx: ctx, query: query, cancel: func() {}}
+	ctx, cancel := context.WithCancel(ctx)
+	return &Cursor{client: c, ctx: ctx, cancel: cancel, query: query}
 }
 
 // All returns the entries, in their order. An error is the last pair. Leaving the loop early ends the call.
 func (c *Cursor) All() iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
+		defer c.cancel()
 		if err := c.begin(); err != nil {
 			yield(Entry{}, err)
 			return
 		}
-		defer c.cancel()
+		var cancel context.CancelFunc
+		c.ctx, cancel = withTimeout(c.ctx, c.client.connection.options.streamTimeout)
+		defer cancel()
 		for {
 			goesOn, err := c.readStream(yield)
 			if err == nil && !goesOn {
 				return
 			}
-			if err != nil && !c.mayContinue(err) {
+			if err != nil {
+				err = c.pause(err)
+			}
+			if err != nil {
 				yield(Entry{}, err)
 				return
 			}
@@ -119,7 +127,6 @@ func (c *Cursor) begin() error {
 		return err
 	}
 	c.request = &pb.QueryRequest{Query: query, AllowPartial: c.query.allowPartial, Explain: c.query.explain}
-	c.ctx, c.cancel = withTimeout(c.ctx, c.client.connection.options.streamTimeout)
 	return nil
 }
 
@@ -127,7 +134,7 @@ func (c *Cursor) begin() error {
 // summary and when the reader has left.
 func (c *Cursor) readStream(yield func(Entry, error) bool) (bool, error) {
 	connection := c.client.connection
-	stream, err := open(c.ctx, connection, connection.streams().Query, c.request)
+	stream, err := open(c.ctx, connection, connection.streams.Query, c.request)
 	if err != nil {
 		return false, err
 	}
@@ -166,24 +173,24 @@ func (c *Cursor) readStream(yield func(Entry, error) bool) (bool, error) {
 	}
 }
 
-// mayContinue waits before the next call after one that failed; false if there must not be one.
-func (c *Cursor) mayContinue(err error) bool {
+// pause waits before the next call after one that failed. It returns the error to give up with.
+func (c *Cursor) pause(err error) error {
 	token := c.request.GetResumeToken()
 	switch {
 	case len(token) == 0:
 		if !mayRepeat(err) || !c.client.connection.options.retry {
-			return false
+			return err
 		}
 	case errors.Is(err, ErrDeadlineExceeded):
 		// If the server's time limit ends a second call that has not come further, it would end every one.
 		if bytes.Equal(c.lateAt, token) {
-			return false
+			return err
 		}
 		c.lateAt = token
 	case !errors.Is(err, ErrUnavailable):
-		return false
+		return err
 	}
-	return c.patience.pause(c.ctx, err)
+	return c.client.connection.pause(c.ctx, &c.patience, err)
 }
 
 // note remembers where the results are after a message: its entries are passed on now.
@@ -198,18 +205,20 @@ func (c *Cursor) note(response *pb.QueryResponse) {
 
 // result returns an entry as the query asked for it. One that is sent back with a token has come whole, and an order
 // that reads metadata brings it.
-func (q Query) result(message *pb.Entry, isWhole bool) (Entry, error) {
-	result := &pb.Entry{Key: message.GetKey()}
+func (q Query) result(message *pb.Entry, isWhole bool) (entry Entry, err error) {
+	entry.Key = Key(message.GetKey().GetText())
 	if q.metadata {
-		result.Metadata = message.GetMetadata()
+		entry.Metadata = fromMetadata(message.GetMetadata())
 	}
-	if !q.keysOnly {
-		result.Value = message.GetValue()
-		if isWhole && len(q.fields) > 0 {
-			result.Value = cut(result.Value, q.fields)
-		}
+	if q.keysOnly {
+		return entry, nil
 	}
-	return fromEntry(result)
+	value := message.GetValue()
+	if isWhole && len(q.fields) > 0 {
+		value = cut(value, q.fields)
+	}
+	entry.Value, err = fromValue(value)
+	return entry, err
 }
 
 func (c *Cursor) summaryOf(message *pb.QuerySummary) *Summary {

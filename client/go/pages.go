@@ -43,7 +43,7 @@ func (c *Client) ListEntries(ctx context.Context, query Query, size int32, token
 			}
 		}
 	}
-	response, err := read(ctx, c.connection, c.connection.calls().ListEntries, request)
+	response, err := read(ctx, c.connection, c.connection.calls.ListEntries, request)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package datastore
 
 import (
-	"context"
 	"errors"
 	"math/rand/v2"
 	"sync"
@@ -44,23 +43,6 @@ func (p *patience) next(now, deadline time.Time, err error) (time.Duration, bool
 		wait += failure.RetryAfter
 	}
 	return wait, deadline.IsZero() || now.Add(wait).Before(deadline)
-}
-
-// pause waits before the next attempt of a call that ended with an error; false if there must not be one.
-func (p *patience) pause(ctx context.Context, err error) bool {
-	deadline, _ := ctx.Deadline()
-	wait, again := p.next(time.Now(), deadline, err)
-	if !again {
-		return false
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // link knows whether a server is up, by the outcomes of calls. One that has never answered is not waited for: its

@@ -27,7 +27,7 @@ func (c *Client) write(ctx context.Context, write Write) (Entry, error) {
 func (c *Client) writeItem(
 	ctx context.Context, write Write, item *pb.BatchWriteRequest_Write, attempt *attempt, terms callTerms,
 ) (*pb.Entry, error) {
-	calls := c.connection.calls()
+	calls := c.connection.calls
 	switch operation := item.GetOperation().(type) {
 	case *pb.BatchWriteRequest_Write_Put:
 		response, err := unary(ctx, c.connection, calls.Put, func() *pb.PutRequest {

@@ -33,7 +33,10 @@ func (c *Client) Update(ctx context.Context, key Key, change func(value any) (an
 		if err == nil {
 			return value, nil
 		}
-		if !errors.Is(err, ErrConditionFailed) || !patience.pause(ctx, err) {
+		if !errors.Is(err, ErrConditionFailed) {
+			return nil, err
+		}
+		if err := c.connection.pause(ctx, &patience, err); err != nil {
 			return nil, err
 		}
 	}

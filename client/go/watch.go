@@ -120,7 +120,7 @@ func (w *Watch) begin() error {
 		if w.first, err = w.receive(); err == nil {
 			return nil
 		}
-		if !w.mayContinue(err) {
+		if err = w.pause(err); err != nil {
 			return err
 		}
 	}
@@ -132,7 +132,7 @@ func (w *Watch) next() (*Changes, error) {
 	for {
 		response, err := w.receive()
 		if err != nil {
-			if !w.mayContinue(err) {
+			if err = w.pause(err); err != nil {
 				return nil, err
 			}
 			// They come again: their token had not come.
@@ -165,7 +165,7 @@ func (w *Watch) receive() (response *pb.WatchResponse, err error) {
 	}
 	c := w.client.connection
 	if w.stream == nil {
-		if w.stream, err = open(w.ctx, c, c.streams().Watch, w.request); err != nil {
+		if w.stream, err = open(w.ctx, c, c.streams.Watch, w.request); err != nil {
 			return nil, err
 		}
 	}
@@ -182,16 +182,17 @@ func (w *Watch) receive() (response *pb.WatchResponse, err error) {
 	return response, nil
 }
 
-// mayContinue waits before the next stream after one that failed; false if there must not be one.
-func (w *Watch) mayContinue(err error) bool {
+// pause waits before the next stream after one that failed. It returns the error to give up with.
+func (w *Watch) pause(err error) error {
+	c := w.client.connection
 	hasBegun := len(w.request.GetResumeToken()) > 0
 	if hasBegun && !errors.Is(err, ErrUnavailable) {
-		return false
+		return err
 	}
-	if !hasBegun && (!mayRepeat(err) || !w.client.connection.options.retry) {
-		return false
+	if !hasBegun && (!mayRepeat(err) || !c.options.retry) {
+		return err
 	}
-	return w.patience.pause(w.ctx, err)
+	return c.pause(w.ctx, &w.patience, err)
 }
 
 func fromChange(message *pb.EntryChange) (Change, error) {

@@ -3,30 +3,14 @@ package datastore
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
 	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/resolver"
-	"google.golang.org/grpc/resolver/manual"
 
 	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
-)
-
-const (
-	// messageBytes is the size of the largest message from a server.
-	messageBytes = 4 << 20
-	// streamWindow is how many bytes a server may send ahead of the reader of a stream. A message that the reader
-	// waits for arrives whole all the same; without a fixed window gRPC lets it grow to megabytes.
-	streamWindow = 64 << 10
 )
 
 // connection calls one server, of several whose addresses are tried in turn. Unary calls and streams have a channel
@@ -55,7 +39,8 @@ func newConnection(addresses []string, o options) (*connection, error) {
 	}
 	var err error
 	if c.callChannel, err = dial(addresses, o); err == nil {
-		c.streamChannel, err = dial(addresses, o, grpc.WithInitialWindowSize(streamWindow))
+		c.streamChannel, err = dial(addresses, o, grpc.WithStaticStreamWindowSize(streamWindow),
+			grpc.WithStaticConnWindowSize(connectionWindow))
 	}
 	if err != nil {
 		return nil, configError("%s: %v", c.server, err)
@@ -64,59 +49,17 @@ func newConnection(addresses []string, o options) (*connection, error) {
 	return c, nil
 }
 
-// dial returns a channel to the first of the servers that can be reached. It connects with the first call.
-func dial(addresses []string, o options, more ...grpc.DialOption) (*grpc.ClientConn, error) {
-	servers := manual.NewBuilderWithScheme("datastore")
-	state := resolver.State{}
-	for _, address := range addresses {
-		host, _, _ := net.SplitHostPort(address)
-		state.Addresses = append(state.Addresses, resolver.Address{Addr: address, ServerName: host})
-	}
-	servers.InitialState(state)
-	transport := insecure.NewCredentials()
-	if o.tls != nil {
-		transport = credentials.NewTLS(o.tls)
-	}
-	settings := []grpc.DialOption{
-		grpc.WithResolvers(servers),
-		grpc.WithTransportCredentials(transport),
-		// Proxies are for the web; calls, even those to this machine, would go through them.
-		grpc.WithNoProxy(),
-		// Retries are decided here, with what the errors say.
-		grpc.WithDisableRetry(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageBytes)),
-		// Servers allow a ping every 10 s. A connection that died silently is noticed within 20 s.
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 12 * time.Second, Timeout: 5 * time.Second}),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			// A server that is back is found within a second.
-			Backoff: backoff.Config{
-				BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second,
-			},
-			// The limit for a server that accepts connections but does not respond, e.g. a suspended process.
-			MinConnectTimeout: 5 * time.Second,
-		}),
-	}
-	if o.token != "" {
-		settings = append(settings, grpc.WithPerRPCCredentials(bearer(o.token)))
-	}
-	return grpc.NewClient("datastore:///"+addresses[0], append(settings, more...)...)
+// close ends everything; it may be repeated.
+func (c *connection) close() (err error) {
+	c.closing.Do(func() {
+		close(c.closed)
+		err = errors.Join(c.callChannel.Close(), c.streamChannel.Close())
+	})
+	return err
 }
 
-// bearer sends a token with each call.
-type bearer string
-
-// GetRequestMetadata returns the metadata of a call.
-func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Bearer " + string(b)}, nil
-}
-
-// RequireTransportSecurity returns false: the settings were checked when the client connected.
-func (b bearer) RequireTransportSecurity() bool { return false }
-
-func (c *connection) close() error {
-	c.closing.Do(func() { close(c.closed) })
-	return errors.Join(c.callChannel.Close(), c.streamChannel.Close())
-}
+// unaryMethod is a method of the generated client.
+type unaryMethod[Request, Response any] func(context.Context, *Request, ...grpc.CallOption) (*Response, error)
 
 // callTerms say how a unary call may be repeated.
 type callTerms struct {
@@ -127,17 +70,15 @@ type callTerms struct {
 
 // read makes a call that changes nothing.
 func read[Request, Response any](
-	ctx context.Context, c *connection, method func(context.Context, *Request, ...grpc.CallOption) (*Response, error),
-	request *Request,
-) (response *Response, err error) {
+	ctx context.Context, c *connection, method unaryMethod[Request, Response], request *Request,
+) (*Response, error) {
 	return unary(ctx, c, method, func() *Request { return request }, callTerms{isRead: true, mayFollow: mayRepeat})
 }
 
 // unary makes a call, whose request is made anew for each attempt, and repeats it as its terms allow. The deadline
 // covers all attempts and the waits between them.
 func unary[Request, Response any](
-	ctx context.Context, c *connection, method func(context.Context, *Request, ...grpc.CallOption) (*Response, error),
-	request func() *Request, terms callTerms,
+	ctx context.Context, c *connection, method unaryMethod[Request, Response], request func() *Request, terms callTerms,
 ) (*Response, error) {
 	ctx, cancel := withTimeout(ctx, c.options.timeout)
 	defer cancel()
@@ -159,8 +100,8 @@ func unary[Request, Response any](
 
 // once makes one attempt of a call.
 func once[Request, Response any](
-	ctx context.Context, c *connection, method func(context.Context, *Request, ...grpc.CallOption) (*Response, error),
-	request func() *Request, limit time.Duration, isRead bool,
+	ctx context.Context, c *connection, method unaryMethod[Request, Response], request func() *Request,
+	limit time.Duration, isRead bool,
 ) (*Response, error) {
 	if err := c.take(ctx, c.callSlots, limit); err != nil {
 		return nil, err
@@ -254,58 +195,6 @@ func (c *connection) isClosed() bool {
 func (c *connection) closedError() error {
 	return newError(ErrClosed, "the client of %s was closed", c.server)
 }
-
-// stream is one call whose messages are received one by one. It must be closed.
-type stream[Response any] struct {
-	connection *connection
-	ctx        context.Context
-	cancel     context.CancelFunc
-	received   grpc.ServerStreamingClient[Response]
-	server     *peer.Peer
-	limit      time.Duration
-}
-
-// open begins a stream.
-func open[Request, Response any](
-	ctx context.Context, c *connection,
-	method func(context.Context, *Request, ...grpc.CallOption) (grpc.ServerStreamingClient[Response], error),
-	request *Request,
-) (*stream[Response], error) {
-	limit := timeLeft(ctx)
-	if err := c.take(ctx, c.streamSlots, limit); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	s := &stream[Response]{connection: c, ctx: ctx, cancel: cancel, server: new(peer.Peer), limit: limit}
-	context.AfterFunc(ctx, c.streamSlots.release)
-	var err error
-	if s.received, err = method(ctx, request, grpc.Peer(s.server)); err != nil {
-		err = s.failure(err)
-		s.close()
-		return nil, err
-	}
-	return s, nil
-}
-
-// receive returns the next message; io.EOF at the end.
-func (s *stream[Response]) receive() (*Response, error) {
-	response, err := s.received.Recv()
-	if err != nil {
-		return nil, s.failure(err)
-	}
-	s.connection.link.up()
-	return response, nil
-}
-
-func (s *stream[Response]) failure(err error) error {
-	if errors.Is(err, io.EOF) {
-		return err
-	}
-	return s.connection.failure(s.ctx, err, s.limit, s.server.Addr != nil, true)
-}
-
-// close ends the call, and releases its slot; it may be repeated.
-func (s *stream[Response]) close() { s.cancel() }
 
 // withTimeout gives a context without a deadline one.
 func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {

@@ -91,14 +91,11 @@ func (c *Cursor) All() iter.Seq2[Entry, error] {
 		c.ctx, cancel = withTimeout(c.ctx, c.client.connection.options.streamTimeout)
 		defer cancel()
 		for {
-			goesOn, err := c.readStream(yield)
-			if err == nil && !goesOn {
+			err := c.readStream(yield)
+			if err == nil {
 				return
 			}
-			if err != nil {
-				err = c.pause(err)
-			}
-			if err != nil {
+			if err := c.pause(err); err != nil {
 				yield(Entry{}, err)
 				return
 			}
@@ -109,12 +106,9 @@ func (c *Cursor) All() iter.Seq2[Entry, error] {
 // Summary returns how the results ended; nil before that.
 func (c *Cursor) Summary() *Summary { return c.summary }
 
-// Close ends the reading: a loop over All gets the error of a canceled context. A loop that ends, or is left, has
-// closed the cursor itself.
-func (c *Cursor) Close() {
-	c.isUsed = true
-	c.cancel()
-}
+// Close ends the reading, from any goroutine: a loop over All gets the error of a canceled context. A loop that ends,
+// or is left, has closed the cursor itself.
+func (c *Cursor) Close() { c.cancel() }
 
 // begin prepares the request.
 func (c *Cursor) begin() error {
@@ -130,47 +124,57 @@ func (c *Cursor) begin() error {
 	return nil
 }
 
-// readStream passes on the entries of one call. It returns whether there may be more, which is false after the
-// summary and when the reader has left.
-func (c *Cursor) readStream(yield func(Entry, error) bool) (bool, error) {
+// readStream passes on the entries of one call, up to the summary or until the reader leaves.
+func (c *Cursor) readStream(yield func(Entry, error) bool) error {
 	connection := c.client.connection
 	stream, err := open(c.ctx, connection, connection.streams.Query, c.request)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer stream.close()
 	received := int64(0)
 	for {
 		response, err := stream.receive()
 		if errors.Is(err, io.EOF) {
-			return false, newError(ErrTruncatedStream, "the results from %s ended without their summary", connection.server)
+			return newError(ErrTruncatedStream, "the results from %s ended without their summary", connection.server)
 		}
+		if err != nil {
+			return err
+		}
+		c.patience.progress()
+		c.note(response)
+		received += int64(len(response.GetEntries()))
+		summary := response.GetSummary()
+		if summary != nil && summary.GetEntries() != received {
+			return newError(ErrTruncatedStream, "%s sent %d results, but %d arrived", connection.server,
+				summary.GetEntries(), received)
+		}
+		goesOn, err := c.passOn(response, yield)
+		if err != nil || !goesOn {
+			return err
+		}
+		if summary != nil {
+			c.summary = c.summaryOf(summary)
+			return nil
+		}
+	}
+}
+
+// passOn gives the reader the entries of a message, and reports whether it wants more.
+func (c *Cursor) passOn(response *pb.QueryResponse, yield func(Entry, error) bool) (bool, error) {
+	messages := response.GetEntries()
+	for place, message := range messages {
+		isWhole := response.GetNeedsLastEntry() && place == len(messages)-1
+		entry, err := c.query.result(message, isWhole)
 		if err != nil {
 			return false, err
 		}
-		c.patience.progress()
-		received += int64(len(response.GetEntries()))
-		c.note(response)
-		if summary := response.GetSummary(); summary != nil && summary.GetEntries() != received {
-			return false, newError(ErrTruncatedStream, "%s sent %d results, but %d arrived", connection.server,
-				summary.GetEntries(), received)
-		}
-		for place, message := range response.GetEntries() {
-			isWhole := response.GetNeedsLastEntry() && place == len(response.GetEntries())-1
-			entry, err := c.query.result(message, isWhole)
-			if err != nil {
-				return false, err
-			}
-			c.entries++
-			if !yield(entry, nil) {
-				return false, nil
-			}
-		}
-		if response.GetSummary() != nil {
-			c.summary = c.summaryOf(response.GetSummary())
+		c.entries++
+		if !yield(entry, nil) {
 			return false, nil
 		}
 	}
+	return true, nil
 }
 
 // pause waits before the next call after one that failed. It returns the error to give up with.

@@ -91,7 +91,7 @@ func callError(ctx context.Context, err error, call *failedCall) error {
 	}
 	state := status.Convert(err)
 	failure := serverError(state.Proto())
-	failure.cause = err
+	failure.cause, failure.unsent = err, !call.sent
 	if call.fromServer = len(state.Proto().GetDetails()) > 0; call.fromServer {
 		return failure
 	}
@@ -102,7 +102,6 @@ func callError(ctx context.Context, err error, call *failedCall) error {
 	case failure.Reason == ErrUnavailable && call.sent:
 		failure.Message = fmt.Sprintf("a call to %s was cut off (%s)", call.server, plainly(state.Message(), cutOff))
 	case failure.Reason == ErrUnavailable:
-		failure.unsent = true
 		failure.Message = fmt.Sprintf("cannot connect to %s (%s)", call.server,
 			whyUnconnected(state.Message(), call.usesTLS))
 	case failure.Reason == ErrDeadlineExceeded:

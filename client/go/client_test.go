@@ -1,0 +1,250 @@
+package datastore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
+)
+
+func TestACanceledContextEndsACall(t *testing.T) {
+	arrived := make(chan struct{}, 1)
+	client := connected(t, &server{get: waits(arrived)})
+	ctx, cancel := context.WithCancelCause(context.Background())
+	left := errors.New("the user has left")
+	go func() {
+		<-arrived
+		cancel(left)
+	}()
+	_, err := client.Get(ctx, "/a")
+	if !errors.Is(err, left) || errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v, want that the user has left", err)
+	}
+}
+
+func TestTheDeadlineOfTheContextCounts(t *testing.T) {
+	arrived := make(chan struct{}, 1)
+	client := connected(t, &server{get: waits(arrived)})
+	ctx, cancel := context.WithTimeout(context.Background(), 0)
+	defer cancel()
+	for _, call := range []func() error{
+		func() error { _, err := client.Get(ctx, "/a"); return err },
+		func() error { _, err := client.Watch(ctx, NewQuery("/")); return err },
+		func() error {
+			for _, err := range client.Query(ctx, NewQuery("/")).All() {
+				return err
+			}
+			return nil
+		},
+	} {
+		if err := call(); !errors.Is(err, ErrDeadlineExceeded) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, want ErrDeadlineExceeded", err)
+		}
+	}
+}
+
+func TestAClosedClientEndsItsCalls(t *testing.T) {
+	arrived, gone := make(chan struct{}, 1), make(chan struct{}, 1)
+	client := connected(t, &server{get: waits(arrived), query: counting(gone)})
+	failed := make(chan error, 1)
+	go func() {
+		_, err := client.Get(context.Background(), "/a")
+		failed <- err
+	}()
+	<-arrived
+	for _, err := range client.Query(context.Background(), NewQuery("/")).All() {
+		if err == nil {
+			_ = client.Close()
+		} else if !errors.Is(err, ErrClosed) {
+			t.Errorf("the stream: %v, want ErrClosed", err)
+		}
+	}
+	if err := <-failed; !errors.Is(err, ErrClosed) {
+		t.Errorf("the call: %v, want ErrClosed", err)
+	}
+	if _, err := client.Get(context.Background(), "/a"); !errors.Is(err, ErrClosed) {
+		t.Errorf("a later call: %v, want ErrClosed", err)
+	}
+	<-gone
+}
+
+func TestAHundredCallsRunAtOnce(t *testing.T) {
+	var running, most atomic.Int64
+	var arrived sync.WaitGroup
+	arrived.Add(callsAtOnce)
+	answer := make(chan struct{})
+	client := connected(t, &server{get: func(context.Context, *pb.GetRequest) (*pb.GetResponse, error) {
+		now := running.Add(1)
+		for before := most.Load(); now > before && !most.CompareAndSwap(before, now); before = most.Load() {
+		}
+		if now <= callsAtOnce && !isClosed(answer) {
+			arrived.Done()
+		}
+		<-answer
+		running.Add(-1)
+		return &pb.GetResponse{}, nil
+	}})
+	var calls sync.WaitGroup
+	for number := range 3 * callsAtOnce {
+		calls.Go(func() {
+			if _, err := client.Get(context.Background(), Key(fmt.Sprint(number))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	arrived.Wait()
+	close(answer)
+	calls.Wait()
+	if most.Load() != callsAtOnce {
+		t.Errorf("%d calls ran at once, want %d", most.Load(), callsAtOnce)
+	}
+}
+
+func isClosed(channel <-chan struct{}) bool {
+	select {
+	case <-channel:
+		return true
+	default:
+		return false
+	}
+}
+
+func TestLeavingALoopEndsTheStream(t *testing.T) {
+	gone := make(chan struct{}, 1)
+	client := connected(t, &server{query: counting(gone)})
+	cursor := client.Query(context.Background(), NewQuery("/"))
+	for entry, err := range cursor.All() {
+		if err != nil || entry.Key != "/a" || entry.Value != int64(1) {
+			t.Errorf("%v, %v; want /a", entry, err)
+		}
+		break
+	}
+	<-gone
+	for _, err := range cursor.All() {
+		if !errors.Is(err, ErrCursorReuse) {
+			t.Errorf("%v, want ErrCursorReuse", err)
+		}
+	}
+	if cursor.Summary() != nil {
+		t.Error("results that were left have a summary")
+	}
+}
+
+func TestAnotherGoroutineClosesACursorAndAWatch(t *testing.T) {
+	gone := make(chan struct{}, 2)
+	client := connected(t, &server{
+		query: counting(gone),
+		watch: func(_ *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchResponse]) error {
+			_ = stream.Send(&pb.WatchResponse{ResumeToken: []byte("t")})
+			<-stream.Context().Done()
+			gone <- struct{}{}
+			return nil
+		},
+	})
+	cursor := client.Query(context.Background(), NewQuery("/"))
+	var closing sync.Once
+	for _, err := range cursor.All() {
+		closing.Do(func() { go cursor.Close() })
+		if err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("%v, want context.Canceled", err)
+		}
+	}
+	watch, err := client.Watch(context.Background(), NewQuery("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go watch.Close()
+	for _, err := range watch.All() {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%v, want context.Canceled", err)
+		}
+	}
+	<-gone
+	<-gone
+}
+
+func TestUpdatesOfManyGoroutinesAreAllMade(t *testing.T) {
+	store := &counter{}
+	client := connected(t, &server{get: store.get, put: store.put})
+	const goroutines, updates = 8, 10
+	var all sync.WaitGroup
+	for range goroutines {
+		all.Go(func() {
+			for range updates {
+				_, err := client.Update(context.Background(), "/n", func(value any) (any, error) {
+					number, _ := value.(int64)
+					return number + 1, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if value, err := client.Get(context.Background(), "/n"); value != int64(goroutines*updates) {
+		t.Errorf("%v, %v; want %d", value, err, goroutines*updates)
+	}
+	broken := errors.New("broken")
+	_, err := client.Update(context.Background(), "/n", func(any) (any, error) { return nil, broken })
+	if !errors.Is(err, broken) {
+		t.Errorf("%v, want the error of the function", err)
+	}
+}
+
+// counter is a store of one entry, with versions.
+type counter struct {
+	mutex   sync.Mutex
+	version int64
+	value   *pb.Value
+}
+
+func (c *counter) get(context.Context, *pb.GetRequest) (*pb.GetResponse, error) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return &pb.GetResponse{Value: c.value, Metadata: &pb.Metadata{Version: c.version}}, nil
+}
+
+func (c *counter) put(_ context.Context, request *pb.PutRequest) (*pb.PutResponse, error) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if request.GetCondition().GetVersion() != c.version {
+		return nil, refusal(ErrConditionFailed, codes.Aborted)
+	}
+	c.version++
+	c.value = request.GetEntry().GetValue()
+	return &pb.PutResponse{Metadata: &pb.Metadata{Version: c.version}}, nil
+}
+
+func TestAWatchThatDoesNotBeginFails(t *testing.T) {
+	client := connected(t, &server{
+		watch: func(_ *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchResponse]) error {
+			<-stream.Context().Done()
+			return nil
+		},
+	}, WithTimeout(time.Millisecond))
+	if _, err := client.Watch(context.Background(), NewQuery("/")); !errors.Is(err, ErrDeadlineExceeded) {
+		t.Errorf("%v, want ErrDeadlineExceeded", err)
+	}
+}
+
+func TestTheErrorOfABatchNamesItsItem(t *testing.T) {
+	client := connected(t, &server{})
+	results, err := client.BatchGet(context.Background(), []Key{"/\x00"})
+	if !errors.Is(err, ErrInvalidKey) || !errors.Is(results[0].Err, ErrInvalidKey) {
+		t.Errorf("%v, want ErrInvalidKey", err)
+	}
+	writes := []Write{Delete("/a"), Put("/b", make(chan int))}
+	made, err := client.BatchWriteAtomic(context.Background(), writes)
+	if !errors.Is(err, ErrUnsupportedType) || !errors.Is(made[0].Err, ErrBatchAborted) {
+		t.Errorf("%v, %v; want ErrUnsupportedType and ErrBatchAborted", err, made)
+	}
+}

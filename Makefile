@@ -79,6 +79,10 @@ bench: $(STAMP)
 bench-clients: $(STAMP)
 	@$(BIN)/python -m bench.clients $(ONLY) $(if $(ENTRIES),--entries $(ENTRIES))
 
+# The reference of the rows beside etcd; needs Go.
+build/etcd: bench/etcd_server/main.go bench/etcd_server/go.mod bench/etcd_server/go.sum
+	cd bench/etcd_server && go build -o ../../build/etcd .
+
 soak: $(STAMP)
 	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest -n $(JOBS) --timeout=0 -o faulthandler_timeout=0 \
 		$(or $(ARGS),tests/unit tests/conformance tests/differential tests/faults/test_storms.py tests/fuzz)

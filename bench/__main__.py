@@ -11,19 +11,24 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import library, rows
+from bench import beside_etcd, library, rows
+from bench.etcd import is_built
 from bench.measure import Row
 from bench.servers import pin_client
 from bench.tables import table
 
-ROWS = {measure.__name__: measure for measure in (*rows.ROWS, *library.ROWS)}
+ROWS = {measure.__name__: measure for measure in (*rows.ROWS, *library.ROWS, *beside_etcd.ROWS)}
+WITH_ETCD = {measure.__name__ for measure in beside_etcd.ROWS}
 LATEST = Path(__file__).with_name("latest.json")
 
 
 async def _measured(names: Sequence[str], console: Console) -> dict[str, Row]:
     measured = {}
     for name, measure in ROWS.items():
-        if not names or name in names:
+        if name in WITH_ETCD and not is_built():
+            if name in names:
+                sys.exit(f"{name} needs etcd: make build/etcd")
+        elif not names or name in names:
             console.print(f"[dim]{name}: {measure.__doc__}", highlight=False)
             measured[name] = await measure()
     return measured

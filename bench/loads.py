@@ -26,7 +26,8 @@ async def calls_per_second(url: str, method: str, request: bytes, *, calls: int,
         # A message of gRPC: not compressed, its length, its bytes.
         body.write(b"\0" + len(request).to_bytes(4, "big") + request)
         body.flush()
-        numbers = ["-n", str(calls), "-c", "1", "-m", str(in_flight)]
+        # Windows of 1 GiB, so that streams never wait for the client.
+        numbers = ["-n", str(calls), "-c", "1", "-m", str(in_flight), "-w", "30", "-W", "30"]
         headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
         target = f"http://{parse_target(url).address}{method}"
         process = await asyncio.create_subprocess_exec(

@@ -18,11 +18,11 @@ from bench import servers
 from bench.calls import SERVICE, channel, messages_per_second, read_stream
 from bench.loads import calls_per_second
 from bench.measure import Row, compare
+from bench.things import STREAM_ENTRIES, UNARY_CALLS, UNARY_IN_FLIGHT, fill, key, query, text
 from datastore.aio.matching import MatchingRun
 from datastore.model.aggregates import Aggregate, Avg
 from datastore.model.expiry import Expiry
 from datastore.model.key import Key
-from datastore.model.operations import Put
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import encode_aggregate, encode_key, encode_query, encode_value, raw
@@ -36,10 +36,6 @@ from datastore_server.cli.transfer.sources import opened
 
 __all__ = ["ROWS"]
 
-#: How many calls a run of the unary row makes, and how many of them are in flight at once.
-UNARY_CALLS, UNARY_IN_FLIGHT = 6000, 64
-#: The entries of the stream rows, and the bytes of each value.
-STREAM_ENTRIES, VALUE_BYTES = 100_000, 100
 #: The changes that a watcher reads, and the watchers of one node.
 WATCHED_PUTS, WATCHERS = 50_000, 100
 #: The puts of a run with these watchers.
@@ -57,7 +53,7 @@ _THINGS = Query(Key("/Thing"))
 async def unary_get_vs_echo() -> Row:
     """Get of one entry of 100 B from LMDB, 64 in flight, against a bare echo of the same sizes; calls per second."""
     async with _lmdb(1) as ours, _bare() as bare:
-        request = service_pb2.GetRequest(key=encode_key(Key(_key(0)))).SerializeToString()
+        request = service_pb2.GetRequest(key=encode_key(Key(key(0)))).SerializeToString()
         get: Any = ours.unary_unary(f"{SERVICE}Get")
         answer: bytes = await get(request)
         echo = str(len(answer)).encode().ljust(len(request), b"\x00")
@@ -72,10 +68,10 @@ async def unary_get_vs_echo() -> Row:
 async def query_stream_vs_bare_stream() -> Row:
     """A collection of 100,000 entries of 100 B from LMDB, against a bare stream of messages of the same sizes."""
     async with _lmdb() as ours, _bare() as bare:
-        sizes, _ = await read_stream(ours, f"{SERVICE}Query", _query())
+        sizes, _ = await read_stream(ours, f"{SERVICE}Query", query())
         return await compare(
             "entries/s",
-            partial(_entries_per_second, ours, f"{SERVICE}Query", _query()),
+            partial(_entries_per_second, ours, f"{SERVICE}Query", query()),
             partial(_entries_per_second, bare, "/bare/Stream", " ".join(map(str, sizes)).encode()),
         )
 
@@ -83,7 +79,7 @@ async def query_stream_vs_bare_stream() -> Row:
 async def lone_gets_coalesced_vs_lone() -> Row:
     """Single gets of 64 tasks by a client that coalesces, against one that does not; calls per second."""
     with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}") as url:
-        await _fill(url, UNARY_IN_FLIGHT)
+        await fill(url, UNARY_IN_FLIGHT)
         async with connect(url, coalesce=True) as coalescing, connect(url) as plain:
             return await compare("calls/s", partial(_gets_per_second, coalescing), partial(_gets_per_second, plain))
 
@@ -98,8 +94,8 @@ async def proxy_unary_vs_direct() -> Row:
         servers.node(f"lmdb://{directory}/data") as direct,
     ):
         for url in (through, direct):
-            await _fill(url, 1)
-        request = service_pb2.GetRequest(key=encode_key(Key(_key(0)))).SerializeToString()
+            await fill(url, 1)
+        request = service_pb2.GetRequest(key=encode_key(Key(key(0)))).SerializeToString()
         rate = partial(
             calls_per_second, method=f"{SERVICE}Get", request=request, calls=UNARY_CALLS, in_flight=UNARY_IN_FLIGHT
         )
@@ -114,12 +110,12 @@ async def proxy_query_vs_direct() -> Row:
         servers.proxy(url, Path(directory)) as proxy_url,
     ):
         # Only after the proxy has placed the node, which must be empty for that.
-        await _fill(url, STREAM_ENTRIES)
+        await fill(url, STREAM_ENTRIES)
         async with channel(url) as direct, channel(proxy_url) as through:
             return await compare(
                 "entries/s",
-                partial(_entries_per_second, through, f"{SERVICE}Query", _query()),
-                partial(_entries_per_second, direct, f"{SERVICE}Query", _query()),
+                partial(_entries_per_second, through, f"{SERVICE}Query", query()),
+                partial(_entries_per_second, direct, f"{SERVICE}Query", query()),
             )
 
 
@@ -198,8 +194,8 @@ async def query_with_expiry_vs_without() -> Row:
     async with _lmdb(expiry=Expiry.after(86_400)) as ours, _lmdb() as other:
         return await compare(
             "entries/s",
-            partial(_entries_per_second, ours, f"{SERVICE}Query", _query()),
-            partial(_entries_per_second, other, f"{SERVICE}Query", _query()),
+            partial(_entries_per_second, ours, f"{SERVICE}Query", query()),
+            partial(_entries_per_second, other, f"{SERVICE}Query", query()),
         )
 
 
@@ -276,7 +272,7 @@ async def _watch_of_puts(url: str, on: grpc.aio.Channel) -> bytes:
     call = method(_watch_request(b""))
     token = service_pb2.WatchResponse.FromString(await call.read()).resume_token
     call.cancel()
-    await _fill(url, WATCHED_PUTS)
+    await fill(url, WATCHED_PUTS)
     return _watch_request(token)
 
 
@@ -291,10 +287,6 @@ async def _read_changes(on: grpc.aio.Channel, request: bytes) -> list[int]:
         changes += len(service_pb2.WatchResponse.FromString(message).changes)
     call.cancel()
     return sizes
-
-
-def _key(number: int) -> str:
-    return f"/Thing:{number:08}"
 
 
 def _row(number: int) -> dict[str, object]:
@@ -314,38 +306,17 @@ def _grouped_row(number: int) -> dict[str, object]:
     return _row(number) | {"country": f"C{number % 100}"}
 
 
-def _query() -> bytes:
-    request = service_pb2.QueryRequest()
-    request.query.key.text = "/Thing"
-    return request.SerializeToString()
-
-
-def _text(number: int) -> str:
-    return "x" * VALUE_BYTES
-
-
-async def _fill(
-    url: str, entries: int, value_of: Callable[[int], object] = _text, expiry: Expiry | None = None
-) -> None:
-    async with connect(url) as store:
-        for start in range(0, entries, 10_000):
-            numbers = range(start, min(start + 10_000, entries))
-            outcomes = await store.batch_write([Put(Key(_key(n)), value_of(n), expiry=expiry) for n in numbers])
-            if failed := next((outcome.error for outcome in outcomes if outcome.error), None):
-                raise failed
-
-
 @asynccontextmanager
 async def _lmdb(
     entries: int = STREAM_ENTRIES,
-    value_of: Callable[[int], object] = _text,
+    value_of: Callable[[int], object] = text,
     *,
     expiry: Expiry | None = None,
     options: str = "",
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a node on LMDB that holds these entries, by default those of the stream rows."""
     with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}/data{options}") as url:
-        await _fill(url, entries, value_of, expiry)
+        await fill(url, entries, value_of, expiry)
         async with channel(url) as on:
             yield on
 
@@ -363,7 +334,7 @@ async def _gets_per_second(store: RemoteDatastore) -> float:
 
     async def work() -> None:
         for number in waiting:
-            await store.get(Key(_key(number % UNARY_IN_FLIGHT)))
+            await store.get(Key(key(number % UNARY_IN_FLIGHT)))
 
     start = time.perf_counter()
     await asyncio.gather(*(work() for _ in range(UNARY_IN_FLIGHT)))
@@ -380,8 +351,8 @@ def _puts(*, if_exists: bool) -> list[bytes]:
     requests = []
     for number in range(UNARY_CALLS):
         request = raw.PutRequest()
-        request.entry.key.text = _key(number % UNARY_IN_FLIGHT)
-        request.entry.value = encode_value(_text(number)).data
+        request.entry.key.text = key(number % UNARY_IN_FLIGHT)
+        request.entry.value = encode_value(text(number)).data
         if if_exists:
             request.condition.exists = True
         requests.append(request.SerializeToString())
@@ -389,7 +360,7 @@ def _puts(*, if_exists: bool) -> list[bytes]:
 
 
 def _import_lines() -> list[str]:
-    return [json.dumps({"key": _key(n), "value": _row(n)}) + "\n" for n in range(IMPORT_ROWS)]
+    return [json.dumps({"key": key(n), "value": _row(n)}) + "\n" for n in range(IMPORT_ROWS)]
 
 
 def _prepared_writes(lines: list[str]) -> list[bytes]:

@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["bare", "node", "pin_client", "proxy"]
+__all__ = ["bare", "ended", "node", "pin_client", "pinned_to_server", "proxy"]
 
 #: How long a server may take to stop before it is killed.
 STOP_S = 10.0
@@ -45,11 +46,21 @@ def _process(arguments: Sequence[str], core: int = _CORES[-1]) -> Iterator[str]:
                 raise RuntimeError(f"{' '.join(command)} did not start")
             yield json.loads(line)["url"]
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            ended(process)
+
+
+def ended(process: subprocess.Popen[Any]) -> None:
+    """End a server."""
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def pinned_to_server(process: subprocess.Popen[Any]) -> None:
+    """Give a new process the core of the measured server."""
+    _pin(process.pid, _CORES[-1])
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from tests.clients.drivers import Client, Driver, clients
+from tests.clients import tables
+from tests.clients.drivers import Client, Driver, clients, unbuilt
 from tests.clients.servers import Servers
 from tests.clients.suite import all_cases
 from tests.support.clusters import background
@@ -17,18 +19,50 @@ from tests.support.clusters import background
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("clients")
     group.addoption("--client", action="append", help="run only this client, e.g. go; may be repeated")
+    group.addoption("--write-tables", action="store_true", help="write what each client supports into its README")
     group.addoption("--topic", action="append", help="run only the cases of this topic, e.g. keys; may be repeated")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--write-tables", default=False):
+        tables.write()
+
+
+def chosen(config: pytest.Config) -> list[Client]:
+    """The clients that the run is about: those of `--client`, or all.
+
+    Raises UsageError for one that is named, or required, and is not built.
+    """
+    found = {client.name: client for client in clients()}
+    wanted = config.getoption("--client", None) or [
+        *found,
+        *(unbuilt() if os.environ.get("DATASTORE_REQUIRE_ALL") == "1" else ()),
+    ]
+    for name in wanted:
+        if name not in found:
+            raise pytest.UsageError(f"there is no driver of {name}: make -C client/{name} driver")
+    return [found[name] for name in wanted]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "client" in metafunc.fixturenames:
-        wanted = metafunc.config.getoption("--client")
-        found = [client for client in clients() if not wanted or client.name in wanted]
-        metafunc.parametrize("client", found, ids=str, scope="session")
+        metafunc.parametrize("client", chosen(metafunc.config), ids=str, scope="session")
     if "case" in metafunc.fixturenames:
-        topics = metafunc.config.getoption("--topic")
+        topics = metafunc.config.getoption("--topic", None)
         cases = [case for case in all_cases() if not topics or case.topic in topics]
         metafunc.parametrize("case", cases, ids=str)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the clients that were left out."""
+    if not config.getoption("--client", None) and (names := unbuilt()):
+        terminalreporter.write_line(f"The suite of the clients ran without {', '.join(names)}: make clients")
+
+
+@pytest.fixture(scope="session")
+def all_chosen(pytestconfig: pytest.Config) -> list[Client]:
+    """All clients that the run is about."""
+    return chosen(pytestconfig)
 
 
 @pytest.fixture(scope="session")

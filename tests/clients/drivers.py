@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Client", "Driver", "clients"]
+__all__ = ["Client", "Driver", "clients", "unbuilt"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILT = ROOT / "build/clients"
@@ -33,6 +33,12 @@ def clients() -> list[Client]:
         Client("python-aio", (sys.executable, "-m", "tests.clients.python_driver", "aio")),
     ]
     return own + [Client(path.parent.name, (str(path),)) for path in sorted(BUILT.glob("*/driver"))]
+
+
+def unbuilt() -> list[str]:
+    """The languages whose client is here, and whose driver is not built."""
+    built = {client.name for client in clients()}
+    return sorted({path.parent.name for path in ROOT.glob("client/*/Makefile")} - built)
 
 
 class Driver:

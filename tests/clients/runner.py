@@ -25,11 +25,14 @@ class Unsupported(Exception):  # noqa: N818 - it is an answer
 
 
 class Runner:
-    """Runs cases with one driver."""
+    """Runs cases with one driver. What must happen and does not is a failure after `patience_s`."""
 
-    def __init__(self, driver: Driver, servers: Servers) -> None:
+    def __init__(self, driver: Driver, servers: Servers, *, patience_s: float = PATIENCE_S) -> None:
         self._driver = driver
         self._servers = servers
+        self._patience_s = patience_s
+        #: The clients that the steps of a case have connected and not closed.
+        self._open: set[int] = set()
 
     def run(self, case: Case) -> None:
         """Run a case. Raises AssertionError or Unsupported."""
@@ -37,14 +40,15 @@ class Runner:
             space = f"/suite/{self._driver.client.name}/{case.topic}/{case.name}"
             variables: Variables = {"space": space, "data": data_set(), **known}
             if case.needs != "nothing" and case.connect != {"none": True}:
-                connect = {"op": "connect", "addresses": [known["address"]], "timeout_ms": int(1000 * PATIENCE_S)}
+                connect = {"op": "connect", "addresses": [known["address"]], "timeout_ms": int(1000 * self._patience_s)}
                 variables["client"] = self._ask(connect | filled(case.connect or {}, variables))["result"]["client"]
             try:
                 for number, step in enumerate(case.steps):
                     self._take(step, variables, faulty, f"step {number} of {case}")
             finally:
-                if "client" in variables and self._driver.runs:
-                    self._ask({"op": "close", "client": variables["client"]})
+                for client in self._open if self._driver.runs else ():
+                    self._driver.ask({"op": "close", "client": client})
+                self._open.clear()
 
     def _take(self, step: dict[str, Any], variables: Variables, faulty: Faulty | None, at: str) -> None:
         if "requests" in step:
@@ -54,7 +58,7 @@ class Runner:
             )
         elif "until" in step:
             assert faulty is not None
-            self._servers.until(faulty, step["until"], step["is"])
+            self._servers.until(faulty, step["until"], step["is"], self._patience_s)
             return
         elif "release" in step:
             assert faulty is not None
@@ -83,6 +87,10 @@ class Runner:
         response = self._driver.ask(request)
         if "unsupported" in response:
             raise Unsupported(response["unsupported"])
+        if request["op"] == "connect" and "result" in response:
+            self._open.add(response["result"]["client"])
+        if request["op"] == "close":
+            self._open.discard(request["client"])
         return response
 
 

@@ -6,6 +6,7 @@ is started for one case.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -89,13 +90,19 @@ class Servers:
         """A file in the folder of the certificates."""
         return self.files.ca.with_name(name)
 
-    def until(self, faulty: Faulty, name: str, number: int) -> None:
-        """Wait until a faulty server has counted so many."""
-        self._background.run(faulty.until(name, number))
+    def until(self, faulty: Faulty, name: str, number: int, patience_s: float) -> None:
+        """Wait until a faulty server has counted so many. Raises TimeoutError if it does not."""
+        self._background.run(asyncio.wait_for(faulty.until(name, number), patience_s))
 
     def release(self, faulty: Faulty) -> None:
         """Let an answer of a faulty server that `waits` go on."""
         self._background.run(faulty.release())
+
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        """An empty node while the block runs; where it listens."""
+        with self._background.running(_serving("memory:")) as server:
+            yield _address(server)
 
     def address(self, needs: str) -> str:
         """Where a shared server listens."""

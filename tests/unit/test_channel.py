@@ -17,7 +17,14 @@ from datastore.model.patches import FieldChange
 from datastore.model.urls import shown
 from datastore_client._messages import BATCH_MESSAGE_BYTES, WriteBatch, content_of
 from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S, Link, RetryPolicy
-from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, QUERY_REQUEST_BYTES, STREAM_OPTIONS, parse_target
+from datastore_client.channel import (
+    CHANNEL_OPTIONS,
+    MESSAGE_BYTES,
+    QUERY_REQUEST_BYTES,
+    STREAM_OPTIONS,
+    parse_target,
+    parse_targets,
+)
 from datastore_server.limits import Limits
 from datastore_server.transport import MIN_PING_INTERVAL_MS
 
@@ -38,10 +45,23 @@ def test_a_url_names_a_host_and_a_port(url: str, target: str) -> None:
     assert parse_target(url.replace("grpc:", "grpcs:")) == (target, True)
 
 
+def test_a_url_may_name_several_servers() -> None:
+    assert parse_targets("grpcs://a,[::1]:1,10.0.0.1:2/") == (("a:7420", True), ("[::1]:1", True), ("10.0.0.1:2", True))
+    assert [target.url for target in parse_targets("grpcs://a,b:1")] == ["grpcs://a:7420", "grpcs://b:1"]
+    with pytest.raises(ConfigError):
+        parse_target("grpc://a,b")
+
+
 @pytest.mark.parametrize(
     "url",
     [
         "",
+        "grpc://",
+        "grpc://a,",
+        "grpc://,a",
+        "grpc://a,grpc://b",
+        "grpc://a, b",
+        "grpc://a,b:0",
         "127.0.0.1:7420",
         "localhost",
         "grpc://:7420",

@@ -34,10 +34,8 @@ def chosen(config: pytest.Config) -> list[Client]:
     Raises UsageError for one that is named, or required, and is not built.
     """
     found = {client.name: client for client in clients()}
-    wanted = config.getoption("--client", None) or [
-        *found,
-        *(unbuilt() if os.environ.get("DATASTORE_REQUIRE_ALL") == "1" else ()),
-    ]
+    required = unbuilt() if os.environ.get("DATASTORE_REQUIRE_ALL") == "1" else []
+    wanted = config.getoption("--client", None) or [*found, *required]
     for name in wanted:
         if name not in found:
             raise pytest.UsageError(f"there is no driver of {name}: make -C client/{name} driver")

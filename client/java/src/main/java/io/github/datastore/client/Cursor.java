@@ -1,5 +1,6 @@
 package io.github.datastore.client;
 
+import java.lang.ref.Cleaner;
 import java.util.Collections;
 import java.util.Iterator;
 import java.util.NoSuchElementException;
@@ -23,8 +24,11 @@ import java.util.stream.StreamSupport;
  * @param <T> what is streamed
  */
 public abstract class Cursor<T> implements Iterator<T>, Iterable<T>, AutoCloseable {
+  private static final Cleaner CLEANER = Cleaner.create();
+
   private Iterator<T> some = Collections.emptyIterator();
   private boolean hasEnded;
+  private Cleaner.Cleanable call = () -> {};
   private DatastoreException failure;
 
   Cursor() {}
@@ -32,7 +36,15 @@ public abstract class Cursor<T> implements Iterator<T>, Iterable<T>, AutoCloseab
   /** The next items, which may be none; null at the end. */
   abstract Iterator<T> more();
 
-  abstract void end();
+  /** Ends the call, also if the cursor is forgotten without being closed. */
+  <S extends MessageStream<?, ?>> S held(S stream) {
+    call = CLEANER.register(this, stream::close);
+    return stream;
+  }
+
+  void end() {
+    call.clean();
+  }
 
   @Override
   public boolean hasNext() {

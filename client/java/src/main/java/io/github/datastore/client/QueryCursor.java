@@ -69,7 +69,9 @@ public final class QueryCursor extends Cursor<Entry> {
     begunAt = request.getResumeToken();
     entriesOfCall = 0;
     stream =
-        new MessageStream<>(connection, DatastoreServiceGrpc.getQueryMethod(), request, policy);
+        held(
+            new MessageStream<>(
+                connection, DatastoreServiceGrpc.getQueryMethod(), request, policy));
   }
 
   private Iterator<Entry> took(QueryResponse response) {
@@ -153,9 +155,7 @@ public final class QueryCursor extends Cursor<Entry> {
 
   @Override
   void end() {
-    if (stream != null) {
-      stream.close();
-      stream = null;
-    }
+    super.end();
+    stream = null;
   }
 }

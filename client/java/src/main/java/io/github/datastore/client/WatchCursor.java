@@ -55,8 +55,9 @@ public final class WatchCursor extends Cursor<ChangeBatch> {
       try {
         if (stream == null) {
           stream =
-              new MessageStream<>(
-                  connection, DatastoreServiceGrpc.getWatchMethod(), request, policy);
+              held(
+                  new MessageStream<>(
+                      connection, DatastoreServiceGrpc.getWatchMethod(), request, policy));
         }
         return received();
       } catch (DatastoreException error) {
@@ -96,9 +97,7 @@ public final class WatchCursor extends Cursor<ChangeBatch> {
 
   @Override
   void end() {
-    if (stream != null) {
-      stream.close();
-      stream = null;
-    }
+    super.end();
+    stream = null;
   }
 }

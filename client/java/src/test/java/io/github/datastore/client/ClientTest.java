@@ -6,7 +6,12 @@ import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.google.protobuf.Any;
+import com.google.rpc.Code;
+import com.google.rpc.RetryInfo;
+import com.google.rpc.Status;
 import io.github.datastore.v1.GetResponse;
+import io.grpc.protobuf.StatusProto;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -86,6 +91,42 @@ class ClientTest {
     assertThrows(DatastoreClosedException.class, () -> client.get(HELD));
     assertThrows(DatastoreClosedException.class, () -> client.query(ALL));
     assertThrows(DatastoreClosedException.class, () -> client.watch(ALL));
+  }
+
+  @Test
+  void callsThatWaitFailWhenTheClientIsClosed() throws InterruptedException {
+    List<CompletableFuture<Optional<Object>>> futures = new ArrayList<>();
+    for (int i = 0; i < Connection.CALLS_AT_ONCE + 5; i++) {
+      futures.add(client.getAsync(HELD));
+    }
+    server.held.take();
+    client.close();
+    futures.forEach(future -> assertEquals(Reason.DATASTORE_CLOSED, failureOf(future).reason()));
+  }
+
+  @Test
+  void aCallThatWaitsToBeRepeatedFailsWhenTheClientIsClosed() throws InterruptedException {
+    CompletableFuture<Optional<Object>> future = client.getAsync(HELD);
+    RetryInfo later =
+        RetryInfo.newBuilder()
+            .setRetryDelay(com.google.protobuf.Duration.newBuilder().setSeconds(5))
+            .build();
+    Status busy =
+        Status.newBuilder().setCode(Code.UNAVAILABLE_VALUE).addDetails(Any.pack(later)).build();
+    server.held.take().onError(StatusProto.toStatusRuntimeException(busy));
+    // Answered after the first call has failed.
+    client.contains(HELD);
+    client.close();
+    assertEquals(Reason.DATASTORE_CLOSED, failureOf(future).reason());
+  }
+
+  @Test
+  void aCursorThatIsForgottenEndsItsCall() throws InterruptedException {
+    assertEquals("/1", client.query(ALL).next().key().text());
+    while (server.cancelled.getCount() > 0) {
+      System.gc();
+      Thread.onSpinWait();
+    }
   }
 
   @Test

@@ -32,13 +32,19 @@ def clients() -> list[Client]:
         Client("python", (sys.executable, "-m", "tests.clients.python_driver", "sync")),
         Client("python-aio", (sys.executable, "-m", "tests.clients.python_driver", "aio")),
     ]
-    return own + [Client(path.parent.name, (str(path),)) for path in sorted(BUILT.glob("*/driver"))]
+    drivers = {language: BUILT / language / "driver" for language in _languages()}
+    return own + [Client(language, (str(path),)) for language, path in drivers.items() if path.exists()]
 
 
 def unbuilt() -> list[str]:
     """The languages whose client is here, and whose driver is not built."""
     built = {client.name for client in clients()}
-    return sorted({path.parent.name for path in ROOT.glob("client/*/Makefile")} - built)
+    return [language for language in _languages() if language not in built]
+
+
+def _languages() -> list[str]:
+    """The other languages that have a client."""
+    return sorted(path.parent.name for path in ROOT.glob("client/*/Makefile"))
 
 
 class Driver:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import count
 from typing import Any
 
 from tests.clients.drivers import Driver
@@ -15,8 +14,6 @@ from tests.support.waiting import PATIENCE_S
 
 __all__ = ["Runner", "Unsupported"]
 
-#: Every run of a case has keys of its own.
-_NUMBERS = count(1)
 #: What is of the suite in a step; the rest is the request.
 _OF_THE_SUITE = {"result", "error", "save"}
 #: What is asked of the client that a case is connected with.
@@ -40,7 +37,7 @@ class Runner:
     def run(self, case: Case) -> None:
         """Run a case. Raises AssertionError or Unsupported."""
         with self._servers.of(case) as (known, faulty):
-            space = f"/suite/{next(_NUMBERS)}/{case}"
+            space = f"/suite/{self._driver.client.name}/{case.topic}/{case.name}"
             variables: Variables = {"space": space, "data": data_set(), **known}
             if case.needs != "nothing" and case.connect != {"none": True}:
                 connect = {"op": "connect", "addresses": [known["address"]], "timeout_ms": int(1000 * self._patience_s)}

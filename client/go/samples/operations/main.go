@@ -46,12 +46,10 @@ func run(ctx context.Context, address string) error {
 func put(ctx context.Context, client *datastore.Client) error {
 	// [put]
 	samedan := map[string]any{"name": "Samedan", "code": "LSZS", "country": "CH", "elevation": 5600}
-	if _, err := client.Put(ctx, "/Airport:LSZS", samedan); err != nil {
-		return err
-	}
+	_, err := client.Put(ctx, "/Airport:LSZS", samedan)
 	// [/put]
 	fmt.Println("put", "/Airport:LSZS")
-	return nil
+	return err
 }
 
 func get(ctx context.Context, client *datastore.Client) error {

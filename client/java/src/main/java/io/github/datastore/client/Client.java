@@ -100,10 +100,7 @@ public final class Client implements AutoCloseable {
    */
   public CompletableFuture<Optional<Object>> getAsync(Key key) {
     return get(
-        key,
-        false,
-        caller.policy(),
-        response -> Optional.ofNullable(Values.decode(response.getValue())));
+        key, false, caller.policy(), response -> Optional.of(Values.decode(response.getValue())));
   }
 
   /**

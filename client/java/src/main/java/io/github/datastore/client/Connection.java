@@ -15,7 +15,8 @@ import io.grpc.netty.shaded.io.netty.handler.ssl.SslContextBuilder;
 import java.io.File;
 import java.time.Duration;
 import java.util.Optional;
-import java.util.concurrent.Executor;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
@@ -47,7 +48,7 @@ final class Connection implements AutoCloseable {
   private final ManagedChannel streams;
   private final CallSlots slots = new CallSlots(CALLS_AT_ONCE, WAITING_CALLS);
   private final Link link = new Link();
-  private final Timer timer = new Timer();
+  private final ScheduledExecutorService timer;
   private volatile boolean isClosed;
 
   Connection(Settings settings) {
@@ -56,6 +57,13 @@ final class Connection implements AutoCloseable {
     retry = settings.retry();
     calls = channel(settings).build();
     streams = channel(settings).flowControlWindow(STREAM_WINDOW_BYTES).disableRetry().build();
+    timer =
+        Executors.newSingleThreadScheduledExecutor(
+            task -> {
+              Thread thread = new Thread(task, "datastore-client-timer");
+              thread.setDaemon(true);
+              return thread;
+            });
   }
 
   private static NettyChannelBuilder channel(Settings settings) {
@@ -108,26 +116,21 @@ final class Connection implements AutoCloseable {
 
   /** Begins a unary call. */
   <Q, A> ClientCall<Q, A> call(MethodDescriptor<Q, A> method, RetryPolicy policy, Sent sent) {
-    return begun(calls, method, policy, sent, CallOptions.DEFAULT);
+    return begun(calls, method, policy, sent);
   }
 
-  /** Begins a streaming call, whose listener is called on an executor. */
-  <Q, A> ClientCall<Q, A> stream(
-      MethodDescriptor<Q, A> method, RetryPolicy policy, Sent sent, Executor executor) {
-    return begun(streams, method, policy, sent, CallOptions.DEFAULT.withExecutor(executor));
+  /** Begins a streaming call. */
+  <Q, A> ClientCall<Q, A> stream(MethodDescriptor<Q, A> method, RetryPolicy policy, Sent sent) {
+    return begun(streams, method, policy, sent);
   }
 
   private <Q, A> ClientCall<Q, A> begun(
-      ManagedChannel channel,
-      MethodDescriptor<Q, A> method,
-      RetryPolicy policy,
-      Sent sent,
-      CallOptions defaults) {
+      ManagedChannel channel, MethodDescriptor<Q, A> method, RetryPolicy policy, Sent sent) {
     if (link.isDown()) {
       // Otherwise gRPC waits for up to two minutes before it connects again.
       channel.resetConnectBackoff();
     }
-    CallOptions options = defaults.withStreamTracerFactory(sent);
+    CallOptions options = CallOptions.DEFAULT.withStreamTracerFactory(sent);
     if (policy.isLimited()) {
       options = options.withDeadline(Deadline.after(policy.leftNanos(), TimeUnit.NANOSECONDS));
     }
@@ -198,8 +201,9 @@ final class Connection implements AutoCloseable {
     return retry && mayFollow.test(error) ? policy.backoff(error) : Optional.empty();
   }
 
-  Timer timer() {
-    return timer;
+  /** Runs a task later. */
+  void after(Duration delay, Runnable task) {
+    timer.schedule(task, delay.toNanos(), TimeUnit.NANOSECONDS);
   }
 
   void checkOpen() {
@@ -221,6 +225,6 @@ final class Connection implements AutoCloseable {
     isClosed = true;
     calls.shutdownNow();
     streams.shutdownNow();
-    timer.close();
+    timer.shutdownNow();
   }
 }

@@ -1,6 +1,5 @@
 package io.github.datastore.client;
 
-import java.lang.ref.Cleaner;
 import java.util.Collections;
 import java.util.Iterator;
 import java.util.NoSuchElementException;
@@ -24,11 +23,8 @@ import java.util.stream.StreamSupport;
  * @param <T> what is streamed
  */
 public abstract class Cursor<T> implements Iterator<T>, Iterable<T>, AutoCloseable {
-  private static final Cleaner CLEANER = Cleaner.create();
-
   private Iterator<T> some = Collections.emptyIterator();
   private boolean hasEnded;
-  private Cleaner.Cleanable call = () -> {};
   private DatastoreException failure;
 
   Cursor() {}
@@ -36,15 +32,7 @@ public abstract class Cursor<T> implements Iterator<T>, Iterable<T>, AutoCloseab
   /** The next items, which may be none; null at the end. */
   abstract Iterator<T> more();
 
-  /** Ends the call, also if the cursor is forgotten without being closed. */
-  <S extends MessageStream<?, ?>> S held(S stream) {
-    call = CLEANER.register(this, stream::close);
-    return stream;
-  }
-
-  void end() {
-    call.clean();
-  }
+  abstract void end();
 
   @Override
   public boolean hasNext() {

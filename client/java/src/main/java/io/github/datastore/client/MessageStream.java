@@ -4,17 +4,12 @@ import io.grpc.ClientCall;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
-import java.util.ArrayDeque;
-import java.util.Queue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 
 /**
  * The messages of one streaming call, for one reader. It asks for a message more whenever one is
  * taken, so that at most {@link #AHEAD} wait for the reader.
- *
- * <p>What gRPC has to tell, the reader's thread does when it needs it, also the parsing of
- * messages: no other thread hands them over.
  */
 final class MessageStream<Q, A> implements AutoCloseable {
   private static final int AHEAD = 2;
@@ -23,9 +18,9 @@ final class MessageStream<Q, A> implements AutoCloseable {
   private final RetryPolicy policy;
   private final Connection.Sent sent = new Connection.Sent();
   private final ClientCall<Q, A> call;
-  private final BlockingQueue<Runnable> tasks = new LinkedBlockingQueue<>();
-  private final Queue<A> received = new ArrayDeque<>();
-  private End end;
+
+  /** Messages, and at the end what ended them. */
+  private final BlockingQueue<Object> received = new LinkedBlockingQueue<>();
 
   private record End(Status status, Metadata trailers) {}
 
@@ -34,7 +29,7 @@ final class MessageStream<Q, A> implements AutoCloseable {
     connection.checkOpen();
     this.connection = connection;
     this.policy = policy;
-    call = connection.stream(method, policy, sent, tasks::add);
+    call = connection.stream(method, policy, sent);
     call.start(new Listener(), connection.headers());
     call.request(AHEAD);
     call.sendMessage(request);
@@ -43,25 +38,26 @@ final class MessageStream<Q, A> implements AutoCloseable {
 
   /** The next message; null at the end. Throws what ended the stream otherwise. */
   A next() {
+    Object next;
     try {
-      while (received.isEmpty() && end == null) {
-        tasks.take().run();
-      }
+      next = received.take();
     } catch (InterruptedException error) {
       close();
       throw Client.interrupted(error);
     }
-    A message = received.poll();
-    if (message != null) {
-      call.request(1);
-      connection.link().up();
-      policy.sawMessage();
-      return message;
+    if (next instanceof End end) {
+      received.add(end);
+      if (end.status.isOk()) {
+        return null;
+      }
+      throw connection.failure(end.status, end.trailers, sent, policy, true);
     }
-    if (end.status.isOk()) {
-      return null;
-    }
-    throw connection.failure(end.status, end.trailers, sent, policy, true);
+    call.request(1);
+    connection.link().up();
+    policy.sawMessage();
+    @SuppressWarnings("unchecked")
+    A message = (A) next;
+    return message;
   }
 
   /** Ends the call, unless it has ended. May be repeated. */
@@ -78,7 +74,7 @@ final class MessageStream<Q, A> implements AutoCloseable {
 
     @Override
     public void onClose(Status status, Metadata trailers) {
-      end = new End(status, trailers);
+      received.add(new End(status, trailers));
     }
   }
 }

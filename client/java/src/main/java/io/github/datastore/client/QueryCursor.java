@@ -69,9 +69,7 @@ public final class QueryCursor extends Cursor<Entry> {
     begunAt = request.getResumeToken();
     entriesOfCall = 0;
     stream =
-        held(
-            new MessageStream<>(
-                connection, DatastoreServiceGrpc.getQueryMethod(), request, policy));
+        new MessageStream<>(connection, DatastoreServiceGrpc.getQueryMethod(), request, policy);
   }
 
   private Iterator<Entry> took(QueryResponse response) {
@@ -155,7 +153,9 @@ public final class QueryCursor extends Cursor<Entry> {
 
   @Override
   void end() {
-    super.end();
-    stream = null;
+    if (stream != null) {
+      stream.close();
+      stream = null;
+    }
   }
 }

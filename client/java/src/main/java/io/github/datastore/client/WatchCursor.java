@@ -55,9 +55,8 @@ public final class WatchCursor extends Cursor<ChangeBatch> {
       try {
         if (stream == null) {
           stream =
-              held(
-                  new MessageStream<>(
-                      connection, DatastoreServiceGrpc.getWatchMethod(), request, policy));
+              new MessageStream<>(
+                  connection, DatastoreServiceGrpc.getWatchMethod(), request, policy);
         }
         return received();
       } catch (DatastoreException error) {
@@ -97,7 +96,9 @@ public final class WatchCursor extends Cursor<ChangeBatch> {
 
   @Override
   void end() {
-    super.end();
-    stream = null;
+    if (stream != null) {
+      stream.close();
+      stream = null;
+    }
   }
 }

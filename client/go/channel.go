@@ -2,7 +2,9 @@ package datastore
 
 import (
 	"context"
+	"errors"
 	"net"
+	"regexp"
 	"time"
 
 	"google.golang.org/grpc"
@@ -56,18 +58,28 @@ func dial(addresses []string, o options, more ...grpc.DialOption) (*grpc.ClientC
 			MinConnectTimeout: 5 * time.Second,
 		}),
 	}
-	if o.token != "" {
+	if o.token != nil {
 		settings = append(settings, grpc.WithPerRPCCredentials(bearer(o.token)))
 	}
 	return grpc.NewClient("datastore:///"+addresses[0], append(settings, more...)...)
 }
 
+// tokenForm is what a token looks like.
+var tokenForm = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
+
 // bearer sends a token with each call.
-type bearer string
+type bearer func(context.Context) (string, error)
 
 // GetRequestMetadata returns the metadata of a call.
-func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+func (b bearer) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	token, err := b(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !tokenForm.MatchString(token) {
+		return nil, errors.New("the token has characters that tokens do not have")
+	}
+	return map[string]string{"authorization": "Bearer " + token}, nil
 }
 
 // RequireTransportSecurity returns false: the settings were checked when the client connected.

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
 )
@@ -163,22 +164,20 @@ func (c *connection) take(ctx context.Context, slots *slots, limit time.Duration
 // failure returns the error of an attempt that failed. One that did not reach a server that is expected back may be
 // repeated, and so may a read that was cut off.
 func (c *connection) failure(ctx context.Context, err error, limit time.Duration, sent, isRead bool) error {
-	if c.isClosed() {
-		return c.closedError()
-	}
-	call := &failedCall{server: c.server, usesTLS: c.options.tls != nil, limit: limit, sent: sent}
-	result := callError(ctx, err, call)
-	failure, ok := result.(*Error)
-	if !ok {
-		return result
-	}
 	switch {
-	case call.fromServer:
+	case c.isClosed():
+		return c.closedError()
+	case errors.Is(ctx.Err(), context.Canceled):
+		return canceled(ctx, c.server)
+	}
+	state := status.Convert(err)
+	if len(state.Proto().GetDetails()) > 0 {
 		c.link.up()
-	case failure.Reason == ErrUnavailable:
-		if c.link.down(time.Now(), sent) && (isRead || !sent) {
-			failure.Retryable, failure.RetryAfter = true, retryDelay
-		}
+		return serverError(state.Proto())
+	}
+	failure := lostCall{server: c.server, usesTLS: c.options.tls != nil, limit: limit, sent: sent}.failure(state)
+	if failure.Reason == ErrUnavailable && c.link.down(time.Now(), sent) && (isRead || !sent) {
+		failure.Retryable, failure.RetryAfter = true, retryDelay
 	}
 	return failure
 }

@@ -72,46 +72,36 @@ func whyUnconnected(text string, usesTLS bool) string {
 	return text
 }
 
-// failedCall is what is known about a call that failed.
-type failedCall struct {
+// lostCall is a call that gRPC ended, not the server.
+type lostCall struct {
 	server  string
 	usesTLS bool
 	limit   time.Duration
 	// sent says whether there was a connection to send it on.
 	sent bool
-	// fromServer says whether the status is the server's, and not gRPC's.
-	fromServer bool
 }
 
-// callError returns the error of a call that ended with an error of gRPC. The text of an error that the server
-// answered with is the server's; that of any other one names the server.
-func callError(ctx context.Context, err error, call *failedCall) error {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return canceled(ctx, call.server)
-	}
-	state := status.Convert(err)
-	failure := serverError(state.Proto())
-	failure.cause, failure.unsent = err, !call.sent
-	if call.fromServer = len(state.Proto().GetDetails()) > 0; call.fromServer {
-		return failure
-	}
+// failure returns the error of a call that ended with a status of gRPC itself; it names the server.
+func (c lostCall) failure(state *status.Status) *Error {
+	failure := statusError(state.Proto())
+	failure.cause, failure.unsent = state.Err(), !c.sent
 	if strings.Contains(state.Message(), "RST_STREAM") && failure.Reason != ErrDeadlineExceeded {
 		failure.Reason = ErrUnavailable
 	}
 	switch {
-	case failure.Reason == ErrUnavailable && call.sent:
-		failure.Message = fmt.Sprintf("a call to %s was cut off (%s)", call.server, plainly(state.Message(), cutOff))
+	case failure.Reason == ErrUnavailable && c.sent:
+		failure.Message = fmt.Sprintf("a call to %s was cut off (%s)", c.server, plainly(state.Message(), cutOff))
 	case failure.Reason == ErrUnavailable:
-		failure.Message = fmt.Sprintf("cannot connect to %s (%s)", call.server,
-			whyUnconnected(state.Message(), call.usesTLS))
+		why := whyUnconnected(state.Message(), c.usesTLS)
+		failure.Message = fmt.Sprintf("cannot connect to %s (%s)", c.server, why)
 	case failure.Reason == ErrDeadlineExceeded:
 		failure.cause = context.DeadlineExceeded
-		failure.Message = fmt.Sprintf("the call to %s did not finish within %v", call.server, call.limit)
+		failure.Message = fmt.Sprintf("the call to %s did not finish within %v", c.server, c.limit)
 	case state.Code() == codes.Unimplemented:
 		failure.Message = fmt.Sprintf("%s speaks another version of the protocol than datastore.v1, or is not a datastore"+
-			" (%s)", call.server, state.Message())
+			" (%s)", c.server, state.Message())
 	default:
-		failure.Message = fmt.Sprintf("%s: %s", call.server, failure.Message)
+		failure.Message = fmt.Sprintf("%s: %s", c.server, failure.Message)
 	}
 	return failure
 }

@@ -1,6 +1,7 @@
 package datastore
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -28,10 +29,12 @@ type options struct {
 	timeout       time.Duration
 	streamTimeout time.Duration
 	tls           *tls.Config
-	token         string
+	token         func(context.Context) (string, error)
 	insecureToken bool
-	retry         bool
-	retryWrites   bool
+	// fault is what is wrong with a setting.
+	fault       error
+	retry       bool
+	retryWrites bool
 }
 
 // WithTimeout limits each call whose context has no deadline, with all its attempts and waits; DefaultTimeout if it
@@ -55,6 +58,16 @@ func WithTLS(config *tls.Config) Option {
 // WithToken sends a token with each call, which tells the server who calls. Without TLS it is only sent to this
 // machine.
 func WithToken(token string) Option {
+	return func(o *options) {
+		WithTokenSource(func(context.Context) (string, error) { return token, nil })(o)
+		if !tokenForm.MatchString(token) {
+			o.fault = configError("the token has characters that tokens do not have")
+		}
+	}
+}
+
+// WithTokenSource is WithToken for tokens that are renewed: the function returns that of a call.
+func WithTokenSource(token func(context.Context) (string, error)) Option {
 	return func(o *options) { o.token = token }
 }
 
@@ -103,9 +116,8 @@ func LoadTLS(ca, cert, key string) (*tls.Config, error) {
 }
 
 var (
-	tokenForm = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
-	hostForm  = regexp.MustCompile(`^(\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]+)(?::([0-9]{1,5}))?$`)
-	digits    = regexp.MustCompile(`^[0-9]+$`)
+	hostForm = regexp.MustCompile(`^(\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]+)(?::([0-9]{1,5}))?$`)
+	digits   = regexp.MustCompile(`^[0-9]+$`)
 )
 
 // parseAddresses returns the servers in a list, as HOST:PORT, and whether they are reached over TLS.
@@ -142,11 +154,8 @@ func (o *options) check(addresses []string) error {
 	if o.retryWrites && !o.retry {
 		return &Error{Reason: ErrInvalid, Message: "WithRetryWrites excludes WithoutRetries", Field: "retry_writes"}
 	}
-	if o.token == "" {
-		return nil
-	}
-	if !tokenForm.MatchString(o.token) {
-		return configError("the token has characters that tokens do not have")
+	if o.token == nil || o.fault != nil {
+		return o.fault
 	}
 	for _, address := range addresses {
 		if o.tls == nil && !o.insecureToken && !isLoopback(address) {

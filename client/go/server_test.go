@@ -13,8 +13,8 @@ import (
 	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
 )
 
-// server answers as a test says. What servers answer is tested by the suite, with real ones; these tests are about what
-// only a caller in Go sees.
+// server answers as a test says. What servers answer is tested by the suite, with real ones; these tests are about
+// what only a caller in Go sees.
 type server struct {
 	pb.UnimplementedDatastoreServiceServer
 	get   func(context.Context, *pb.GetRequest) (*pb.GetResponse, error)

@@ -34,7 +34,7 @@ var byCode = map[codes.Code]Reason{
 // unknown reason, gets its reason by its code.
 func statusError(message *rpc.Status) *Error {
 	code := codes.Code(message.GetCode())
-	failure := &Error{Message: message.GetMessage()}
+	failure := &Error{Message: message.GetMessage(), cause: status.ErrorProto(message)}
 	for _, detail := range status.FromProto(message).Details() {
 		switch detail := detail.(type) {
 		case *errdetails.ErrorInfo:

@@ -10,6 +10,7 @@ import (
 // Client reads, writes and queries the entries of one server. Many goroutines can share it.
 type Client struct {
 	connection *connection
+	gathering  gathering
 	// batchItems is how many items a message has at most; lowered if the server refuses that many.
 	batchItems atomic.Int64
 }
@@ -34,6 +35,7 @@ func Connect(addresses string, settings ...Option) (*Client, error) {
 		return nil, err
 	}
 	client := &Client{connection: connection}
+	client.gathering.read = client.readTogether
 	client.batchItems.Store(batchItems)
 	return client, nil
 }
@@ -43,11 +45,43 @@ func (c *Client) Close() error { return c.connection.close() }
 
 // Get returns the value of a key; nil if it is absent.
 func (c *Client) Get(ctx context.Context, key Key) (any, error) {
+	if c.connection.options.coalesce {
+		return c.getTogether(ctx, key)
+	}
 	entry, err := c.get(ctx, key, false)
 	if entry == nil {
 		return nil, err
 	}
 	return entry.Value, err
+}
+
+// getTogether is Get for a client that coalesces.
+func (c *Client) getTogether(ctx context.Context, key Key) (any, error) {
+	key, err := ParseKey(string(key))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := withTimeout(ctx, c.connection.options.timeout)
+	defer cancel()
+	limit := timeLeft(ctx)
+	result, err := c.gathering.get(ctx, key)
+	if err != nil {
+		return nil, c.connection.unsent(ctx, err, limit)
+	}
+	return result.Value, result.Err
+}
+
+// readTogether returns the results of gets that are sent together.
+func (c *Client) readTogether(ctx context.Context, keys []Key) []ReadResult {
+	if len(keys) > 1 {
+		results, _ := c.batchGet(ctx, keys, false) // Each result has its own error.
+		return results
+	}
+	entry, err := c.get(ctx, keys[0], false)
+	if entry == nil {
+		return []ReadResult{{Err: err}}
+	}
+	return []ReadResult{{Value: entry.Value, Err: err}}
 }
 
 // GetEntry returns the entry of a key with its metadata; nil if it is absent. It fails with ErrUnsupported if the

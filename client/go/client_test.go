@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
 )
@@ -246,5 +249,81 @@ func TestTheErrorOfABatchNamesItsItem(t *testing.T) {
 	made, err := client.BatchWriteAtomic(context.Background(), writes)
 	if !errors.Is(err, ErrUnsupportedType) || !errors.Is(made[0].Err, ErrBatchAborted) {
 		t.Errorf("%v, %v; want ErrUnsupportedType and ErrBatchAborted", err, made)
+	}
+}
+
+func TestGetsThatAreMadeTogetherShareMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var messages [][]Key
+		answer := make(chan struct{})
+		gets := gathering{read: func(_ context.Context, keys []Key) []ReadResult {
+			messages = append(messages, keys)
+			<-answer
+			results := make([]ReadResult, len(keys))
+			for place, key := range keys {
+				results[place].Value = key
+			}
+			return results
+		}}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var callers sync.WaitGroup
+		get := func(key Key) {
+			callers.Go(func() {
+				if result, err := gets.get(ctx, key); err != nil || result.Value != key {
+					t.Errorf("%s is %v, %v", key, result, err)
+				}
+			})
+			synctest.Wait()
+		}
+		for _, key := range []Key{"/a", "/b", "/c", "/d"} {
+			get(key)
+		}
+		// Two are in flight, and two wait; with an answer these are sent.
+		answer <- struct{}{}
+		synctest.Wait()
+		get("/e")
+		// Without an answer for a while, what waits is sent.
+		time.Sleep(hurry)
+		synctest.Wait()
+		gone, leave := context.WithCancel(ctx)
+		callers.Go(func() {
+			if _, err := gets.get(gone, "/f"); !errors.Is(err, context.Canceled) {
+				t.Errorf("%v, want context.Canceled", err)
+			}
+		})
+		synctest.Wait()
+		leave()
+		close(answer)
+		callers.Wait()
+		synctest.Wait()
+		want := [][]Key{{"/a"}, {"/b"}, {"/c", "/d"}, {"/e"}}
+		if !reflect.DeepEqual(messages, want) || gets.inFlight != 0 {
+			t.Errorf("the messages are %v, want %v", messages, want)
+		}
+	})
+}
+
+func TestATokenIsSentWithEachCall(t *testing.T) {
+	var calls int
+	var seen []string
+	client := connected(t, &server{get: func(ctx context.Context, _ *pb.GetRequest) (*pb.GetResponse, error) {
+		headers, _ := metadata.FromIncomingContext(ctx)
+		seen = append(seen, headers.Get("authorization")...)
+		return &pb.GetResponse{}, nil
+	}}, WithTokenSource(func(context.Context) (string, error) {
+		calls++
+		return []string{"", "first", "second", "not a token"}[calls], nil
+	}))
+	for range 2 {
+		if _, err := client.Get(context.Background(), "/a"); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := client.Get(context.Background(), "/a"); !errors.Is(err, ErrUnauthenticated) {
+		t.Errorf("%v, want ErrUnauthenticated", err)
+	}
+	if want := []string{"Bearer first", "Bearer second"}; !reflect.DeepEqual(seen, want) {
+		t.Errorf("the tokens were %v, want %v", seen, want)
 	}
 }

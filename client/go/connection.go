@@ -142,9 +142,15 @@ func (c *connection) take(ctx context.Context, slots *slots, limit time.Duration
 		return c.closedError()
 	}
 	err := slots.take(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
+	}
+	return c.unsent(ctx, err, limit)
+}
+
+// unsent returns the error of a call that was not sent, because of others: errFull, errClosed or that of the context.
+func (c *connection) unsent(ctx context.Context, err error, limit time.Duration) error {
+	switch {
 	case errors.Is(err, errClosed):
 		return c.closedError()
 	case errors.Is(err, errFull):
@@ -153,8 +159,8 @@ func (c *connection) take(ctx context.Context, slots *slots, limit time.Duration
 		failure.Retryable, failure.RetryAfter = true, retryDelay
 		return failure
 	case errors.Is(err, context.DeadlineExceeded):
-		failure := newError(ErrDeadlineExceeded, "the call was not sent to %s within %v: %d other calls of this client"+
-			" were in progress", c.server, limit, cap(slots.taken))
+		failure := newError(ErrDeadlineExceeded, "the call was not sent to %s within %v: too many other calls of this"+
+			" client were in progress", c.server, limit)
 		failure.cause, failure.unsent = err, true
 		return failure
 	}

@@ -33,6 +33,7 @@ type options struct {
 	insecureToken bool
 	// fault is what is wrong with a setting.
 	fault       error
+	coalesce    bool
 	retry       bool
 	retryWrites bool
 }
@@ -74,6 +75,13 @@ func WithTokenSource(token func(context.Context) (string, error)) Option {
 // WithInsecureToken lets the token be sent to other machines without TLS, where others could read it.
 func WithInsecureToken() Option {
 	return func(o *options) { o.insecureToken = true }
+}
+
+// WithCoalescing sends gets that are made while others are in flight together in one message, up to 256: several
+// times as many a second if many goroutines make them. Each keeps its own result, error and deadline. Those of one
+// message are answered together.
+func WithCoalescing() Option {
+	return func(o *options) { o.coalesce = true }
 }
 
 // WithoutRetries reports every failure at once. Streams that are cut off are continued all the same.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -54,9 +55,15 @@ func (d *driver) end() {
 	}
 }
 
-func (d *driver) client(request *request) *datastore.Client {
-	return d.held[request.Client].(*datastore.Client)
+// clients are two of one server. Nothing is sent before a call, so most requests only use the first.
+type clients struct {
+	*datastore.Client
+	coalescing *datastore.Client
 }
+
+func (c clients) Close() error { return errors.Join(c.Client.Close(), c.coalescing.Close()) }
+
+func (d *driver) client(request *request) clients { return d.held[request.Client].(clients) }
 
 // background is the context of all calls: their deadlines are those of the client.
 var background = context.Background()
@@ -155,11 +162,13 @@ func (d *driver) connect(request *request) (any, error) {
 	if request.RetryWrites {
 		options = append(options, datastore.WithRetryWrites())
 	}
-	client, err := datastore.Connect(strings.Join(request.Addresses, ","), options...)
+	addresses := strings.Join(request.Addresses, ",")
+	client, err := datastore.Connect(addresses, options...)
 	if err != nil {
 		return nil, err
 	}
-	return object{"client": d.hold(client)}, nil
+	coalescing, err := datastore.Connect(addresses, append(options, datastore.WithCoalescing())...)
+	return object{"client": d.hold(clients{client, coalescing})}, err
 }
 
 func (d *driver) close(request *request) (any, error) {
@@ -298,7 +307,7 @@ func (d *driver) loneGets(request *request) (any, error) {
 	var gets sync.WaitGroup
 	for place, key := range request.Keys {
 		gets.Go(func() {
-			value, err := d.client(request).Get(background, key)
+			value, err := d.client(request).coalescing.Get(background, key)
 			results[place] = shown(value, nil, err)
 		})
 	}

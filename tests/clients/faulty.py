@@ -249,6 +249,11 @@ class _Connection:
         await self._flush()
         self._writer.close()
 
+    async def _drain(self, stream: int) -> None:
+        """End the stream, and then the connection, as a server that stops."""
+        await self._end_stream(stream, {"code": "OK"})
+        await self._go_away(stream)
+
     async def _cut(self, stream: int) -> None:
         """Close the connection."""
         self._writer.close()
@@ -266,6 +271,7 @@ class _Connection:
 _ENDS: dict[str, Callable[[_Connection, int], Any]] = {
     "rst": _Connection._reset,
     "goaway": _Connection._go_away,
+    "drain": _Connection._drain,
     "cut": _Connection._cut,
     "hang": _Connection._hang,
     "no_status": _Connection._without_status,

@@ -104,6 +104,7 @@ def stores(directory: Path) -> None:
         assert_type(kept, datastore.lmdb.LMDBDatastore)
     with datastore_client.connect("grpc://localhost:7420") as remote:
         assert_type(remote, datastore_client.RemoteDatastore)
+        assert_type(remote.list_entries(Query(Key("/a")), page_size=10), datastore_client.Page)
     assert_type(LRUCacheDatastore(1000).get(Key("/a")), Any)
 
 

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from datastore.model.deadline import check_timeout
 from datastore.model.errors import ConfigError, InvalidError
 from datastore.model.key import Key
-from datastore_client.channel import parse_targets
+from datastore_client.channel import parse_target
 from datastore_client.tls import Credentials, check_use
 from datastore_server.config import DEFAULT_LISTEN, parse_server_url
 
@@ -109,7 +109,7 @@ def _checked_server(context: click.Context, option: click.Parameter, value: str 
         try:
             value = parse_server_url(value).url
             # `connect` would refuse it too, e.g. port 0, but not as a usage error.
-            parse_targets(value)
+            parse_target(value)
         except ConfigError as error:
             raise click.BadParameter(str(error), context, option) from error
     _store("server")(context, option, value)

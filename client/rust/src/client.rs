@@ -180,7 +180,8 @@ impl Client {
     }
 
     /// Makes a new value of an entry from the one that it has, none if it is absent, and stores it if no one else has
-    /// written in between; otherwise again from the newer one. It expires as before. None deletes the entry. Returns the value as stored.
+    /// written in between; otherwise again from the newer one. It expires as before. None deletes the entry. Returns
+    /// the value as stored.
     ///
     /// # Errors
     /// `CONDITION_FAILED` if others wrote each time until the deadline; `UNSUPPORTED` if the store keeps no versions.

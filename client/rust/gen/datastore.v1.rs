@@ -173,7 +173,7 @@ pub struct Patch {
 /// FieldChange is one change of a value.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FieldChange {
-    /// Which member: as in FieldFilter, but without "**key**" and "**value**". Not empty.
+    /// Which member: as in FieldFilter, but without "__key__" and "__value__". Not empty.
     #[prost(string, tag = "1")]
     pub field_path: ::prost::alloc::string::String,
     /// What to do with it. All but `remove` make the maps on the way to it; a member on the way that is not a map, e.g. a
@@ -331,8 +331,8 @@ pub mod composite_filter {
 /// match only NOT_EQUAL (int64 and double are one kind, number).
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FieldFilter {
-    /// The field: a name in the value's map, or names joined by dots for nested maps. "**key**" is the entry's key,
-    /// "**value**" its whole value; "**version**" (an integer), "**create_time**" and "**update_time**" (timestamps) are
+    /// The field: a name in the value's map, or names joined by dots for nested maps. "__key__" is the entry's key,
+    /// "__value__" its whole value; "__version__" (an integer), "__create_time__" and "__update_time__" (timestamps) are
     /// from its metadata. Not empty. At most 1,024 bytes.
     #[prost(string, tag = "1")]
     pub field_path: ::prost::alloc::string::String,
@@ -1841,7 +1841,7 @@ pub enum PushDown {
     Unspecified = 0,
     /// The scope: a query reads its collection, not the whole store.
     Scope = 1,
-    /// Filters on **key**: they limit the scan.
+    /// Filters on __key__: they limit the scan.
     KeyFilters = 2,
     /// Filters on fields.
     FieldFilters = 3,

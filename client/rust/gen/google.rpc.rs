@@ -10,12 +10,12 @@
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Status {
     /// The status code, which should be an enum value of
-    /// \[google.rpc.Code\]\[google.rpc.Code\].
+    /// [google.rpc.Code][google.rpc.Code].
     #[prost(int32, tag = "1")]
     pub code: i32,
     /// A developer-facing error message, which should be in English. Any
     /// user-facing error message should be localized and sent in the
-    /// \[google.rpc.Status.details\]\[google.rpc.Status.details\] field, or localized
+    /// [google.rpc.Status.details][google.rpc.Status.details] field, or localized
     /// by the client.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
@@ -29,29 +29,25 @@ pub struct Status {
 /// Example of an error when contacting the "pubsub.googleapis.com" API when it
 /// is not enabled:
 ///
-/// ```text
-/// { "reason": "API_DISABLED"
-///    "domain": "googleapis.com"
-///    "metadata": {
-///      "resource": "projects/123",
-///      "service": "pubsub.googleapis.com"
-///    }
-/// }
-/// ```
+///      { "reason": "API_DISABLED"
+///        "domain": "googleapis.com"
+///        "metadata": {
+///          "resource": "projects/123",
+///          "service": "pubsub.googleapis.com"
+///        }
+///      }
 ///
 /// This response indicates that the pubsub.googleapis.com API is not enabled.
 ///
 /// Example of an error that is returned when attempting to create a Spanner
 /// instance in a region that is out of stock:
 ///
-/// ```text
-/// { "reason": "STOCKOUT"
-///    "domain": "spanner.googleapis.com",
-///    "metadata": {
-///      "availableRegions": "us-central1,us-east2"
-///    }
-/// }
-/// ```
+///      { "reason": "STOCKOUT"
+///        "domain": "spanner.googleapis.com",
+///        "metadata": {
+///          "availableRegions": "us-central1,us-east2"
+///        }
+///      }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ErrorInfo {
     /// The reason of the error. This is a constant value that identifies the
@@ -190,8 +186,8 @@ pub mod quota_failure {
         /// "us-central1" and for VM family "n1", the quota_dimensions would be,
         ///
         /// {
-        /// "region": "us-central1",
-        /// "vm_family": "n1",
+        ///    "region": "us-central1",
+        ///    "vm_family": "n1",
         /// }
         ///
         /// When a quota is enforced globally, the quota_dimensions would always be
@@ -273,39 +269,37 @@ pub mod bad_request {
         ///
         /// Consider the following:
         ///
-        /// ```text
-        /// message CreateContactRequest {
-        ///    message EmailAddress {
-        ///      enum Type {
-        ///        TYPE_UNSPECIFIED = 0;
-        ///        HOME = 1;
-        ///        WORK = 2;
+        ///      message CreateContactRequest {
+        ///        message EmailAddress {
+        ///          enum Type {
+        ///            TYPE_UNSPECIFIED = 0;
+        ///            HOME = 1;
+        ///            WORK = 2;
+        ///          }
+        ///
+        ///          optional string email = 1;
+        ///          repeated EmailType type = 2;
+        ///        }
+        ///
+        ///        string full_name = 1;
+        ///        repeated EmailAddress email_addresses = 2;
         ///      }
-        ///
-        ///      optional string email = 1;
-        ///      repeated EmailType type = 2;
-        ///    }
-        ///
-        ///    string full_name = 1;
-        ///    repeated EmailAddress email_addresses = 2;
-        /// }
-        /// ```
         ///
         /// In this example, in proto `field` could take one of the following values:
         ///
         /// * `full_name` for a violation in the `full_name` value
         /// * `email_addresses\[0\].email` for a violation in the `email` field of the
-        ///   first `email_addresses` message
+        ///    first `email_addresses` message
         /// * `email_addresses\[2\].type\[1\]` for a violation in the second `type`
-        ///   value in the third `email_addresses` message.
+        ///    value in the third `email_addresses` message.
         ///
         /// In JSON, the same values are represented as:
         ///
         /// * `fullName` for a violation in the `fullName` value
         /// * `emailAddresses\[0\].email` for a violation in the `email` field of the
-        ///   first `emailAddresses` message
+        ///    first `emailAddresses` message
         /// * `emailAddresses\[2\].type\[1\]` for a violation in the second `type`
-        ///   value in the third `emailAddresses` message.
+        ///    value in the third `emailAddresses` message.
         #[prost(string, tag = "1")]
         pub field: ::prost::alloc::string::String,
         /// A description of why the request element is bad.
@@ -349,7 +343,7 @@ pub struct ResourceInfo {
     /// The name of the resource being accessed.  For example, a shared calendar
     /// name: "example.com_4fghdhgsrgh@group.calendar.google.com", if the current
     /// error is
-    /// \[google.rpc.Code.PERMISSION_DENIED\]\[google.rpc.Code.PERMISSION_DENIED\].
+    /// [google.rpc.Code.PERMISSION_DENIED][google.rpc.Code.PERMISSION_DENIED].
     #[prost(string, tag = "2")]
     pub resource_name: ::prost::alloc::string::String,
     /// The owner of the resource (optional).

@@ -22,6 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Maps in order, like those of the client, which are then made of them without sorting.
         .btree_map(".")
         .build_transport(false)
+        // They are examples in Markdown of other languages, which rustdoc would take for code.
+        .disable_comments([".google.rpc"])
         .out_dir(out)
         .compile_fds(files)?;
     for file in fs::read_dir(out)? {

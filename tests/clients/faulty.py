@@ -115,7 +115,7 @@ class Faulty:
                 await connection.serve()
         finally:
             self._connections.discard(task)
-            connection.end()
+            await connection.end()
 
 
 class _Connection:
@@ -139,10 +139,11 @@ class _Connection:
                 self._take(event)
             await self._flush()
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """Close it without a word."""
         for call in self._calls.values():
             call.cancel()
+        await asyncio.gather(*self._calls.values(), return_exceptions=True)
         self._writer.transport.abort()
 
     def _take(self, event: Any) -> None:
@@ -152,13 +153,10 @@ class _Connection:
             self._received[event.stream_id] += event.data
             self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, StreamEnded) and event.stream_id in self._headers:
-            call = asyncio.ensure_future(self._answer(event.stream_id))
-            self._calls[event.stream_id] = call
+            self._calls[event.stream_id] = asyncio.ensure_future(self._serve(event.stream_id))
         elif isinstance(event, StreamReset):
-            call = self._calls.pop(event.stream_id, None)
-            if call is not None and not call.done():
-                call.cancel()
-                self._calls[-event.stream_id] = asyncio.ensure_future(self._faulty.count("cancelled"))
+            if event.stream_id in self._calls:
+                self._calls.pop(event.stream_id).cancel()
         elif isinstance(event, WindowUpdated):
             self._room.set()
         elif isinstance(event, PingAckReceived):
@@ -167,6 +165,14 @@ class _Connection:
     async def _flush(self) -> None:
         self._writer.write(self._h2.data_to_send())
         await self._writer.drain()
+
+    async def _serve(self, stream: int) -> None:
+        """Answer a call, unless the client cancels it, or closes the connection."""
+        try:
+            await self._answer(stream)
+        except asyncio.CancelledError:
+            await self._faulty.count("cancelled")
+            raise
 
     async def _answer(self, stream: int) -> None:
         headers = self._headers[stream]

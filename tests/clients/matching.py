@@ -5,7 +5,6 @@ Expectations are compared exactly, except for objects with one of the names in M
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable
 from typing import Any
@@ -198,11 +197,6 @@ def _message(expected: Any, actual: Any, variables: Variables, at: str) -> str |
     return None if str(sent) == str(wanted) else f"{at} is\n{sent}, expected\n{wanted}"
 
 
-def _base64(expected: Any, actual: Any, variables: Variables, at: str) -> str | None:
-    """Bytes in the JSON form of protobuf that are this text."""
-    return difference(expected["$base64"], base64.b64decode(actual).decode(), variables, at)
-
-
 MATCHERS: dict[str, Callable[[Any, Any, Variables, str], str | None]] = {
     "$any": _any,
     "$save": _save,
@@ -217,5 +211,4 @@ MATCHERS: dict[str, Callable[[Any, Any, Variables, str], str | None]] = {
     "$keys": _keys,
     "$data": _data,
     "$message": _message,
-    "$base64": _base64,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import Any
 
 from tests.clients.drivers import Driver
@@ -14,6 +15,8 @@ from tests.support.waiting import PATIENCE_S
 
 __all__ = ["Runner", "Unsupported"]
 
+#: Every run of a case has keys of its own.
+_NUMBERS = count(1)
 #: What is of the suite in a step; the rest is the request.
 _OF_THE_SUITE = {"result", "error", "save"}
 #: What is asked of the client that a case is connected with.
@@ -37,7 +40,7 @@ class Runner:
     def run(self, case: Case) -> None:
         """Run a case. Raises AssertionError or Unsupported."""
         with self._servers.of(case) as (known, faulty):
-            space = f"/suite/{self._driver.client.name}/{case.topic}/{case.name}"
+            space = f"/suite/{next(_NUMBERS)}/{case}"
             variables: Variables = {"space": space, "data": data_set(), **known}
             if case.needs != "nothing" and case.connect != {"none": True}:
                 connect = {"op": "connect", "addresses": [known["address"]], "timeout_ms": int(1000 * self._patience_s)}
@@ -51,28 +54,26 @@ class Runner:
                 self._open.clear()
 
     def _take(self, step: dict[str, Any], variables: Variables, faulty: Faulty | None, at: str) -> None:
-        if "requests" in step:
-            assert faulty is not None
-            wrong = difference(
-                step["are"], faulty.requests[step["requests"]], variables, f"requests of {step['requests']}"
-            )
-        elif "until" in step:
-            assert faulty is not None
-            self._servers.until(faulty, step["until"], step["is"], self._patience_s)
-            return
-        elif "release" in step:
-            assert faulty is not None
-            self._servers.release(faulty)
-            return
-        elif "count" in step and "op" not in step:
-            assert faulty is not None
-            wrong = difference(step["is"], faulty.counts[step["count"]], variables, step["count"])
+        if faulty is not None and "op" not in step and "first_error_of" not in step:
+            wrong = self._look_at(faulty, step, variables)
         elif "first_error_of" in step:
             wrong = self._first_error(step, variables)
         else:
             wrong = _wrong(step, self._ask(_request(step, variables)), variables)
         if wrong is not None:
             raise AssertionError(f"{at}, {json.dumps(step)[:600]}:\n{wrong}")
+
+    def _look_at(self, faulty: Faulty, step: dict[str, Any], variables: Variables) -> str | None:
+        """What is wrong with what a faulty server has seen; or wait for it, or let it go on."""
+        if "requests" in step:
+            return difference(step["are"], faulty.requests[step["requests"]], variables, step["requests"])
+        if "count" in step:
+            return difference(step["is"], faulty.counts[step["count"]], variables, step["count"])
+        if "until" in step:
+            self._servers.until(faulty, step["until"], step["is"], self._patience_s)
+        else:
+            self._servers.release(faulty)
+        return None
 
     def _first_error(self, step: dict[str, Any], variables: Variables) -> str | None:
         """An error may come when a client connects or later: with one of these steps."""

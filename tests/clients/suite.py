@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 __all__ = ["Case", "all_cases", "data_set", "left_out"]
 
 FOLDER = Path(__file__).resolve().parent
-#: What a case may need.
-NEEDS = ("nothing", "node", "proxy", "partial", "tls", "mutual_tls", "tokens", "expired", "faulty")
 
 
 class Case(NamedTuple):

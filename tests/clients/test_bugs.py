@@ -285,7 +285,7 @@ def hard_words(patch: Patch) -> None:
     patch.setattr(_failures, "_unconnected", lambda details, _: details)
 
 
-#: The bugs, each with the topics in which it must be found, or a case where others would wait for it forever.
+#: The bugs, each with the topics in which it must be found, or the case where others take long.
 BUGS: dict[str, tuple[Callable[[Patch], None], tuple[str, ...]]] = {
     "int64 as double": (values_with("int64", lambda text: str(int(float(text)))), ("entries",)),
     "microseconds lost": (values_with("timestamp", lambda text: str(int(text) // 1000 * 1000)), ("entries",)),
@@ -304,17 +304,23 @@ BUGS: dict[str, tuple[Callable[[Patch], None], tuple[str, ...]]] = {
     "UTF-16 order": (utf16_order, ("key_order",)),
     "missing summary accepted": (missing_summary_accepted, ("streams",)),
     "count not checked": (count_not_checked, ("streams",)),
-    "a write retried": (writes_are_reads, ("retries",)),
-    "resume without the token": (resumes_from_the_beginning, ("streams",)),
-    "last entry not sent back": (last_entry_not_sent_back, ("streams",)),
+    "a write retried": (writes_are_reads, ("retries-a_write_is_not_retried_after_rst",)),
+    "resume without the token": (resumes_from_the_beginning, ("streams-a_stream_continues_after_cut",)),
+    "last entry not sent back": (last_entry_not_sent_back, ("streams-the_last_entry_is_sent_back_if_needed",)),
     "errors told by code only": (errors_by_code, ("retries",)),
     "details of errors dropped": (details_dropped, ("errors",)),
     "cancel not sent": (cancel_not_sent, ("streams-an_early_leave_cancels_the_call",)),
     "no deadline": (no_deadline, ("retries-every_call_has_a_deadline",)),
     "nothing retried": (nothing_is_retried, ("retries",)),
-    "a new id for each attempt": (new_id_for_each_attempt, ("retries",)),
+    "a new id for each attempt": (
+        new_id_for_each_attempt,
+        ("retries-with_retry_writes_a_cut_write_is_repeated_as_the_same",),
+    ),
     "a whole batch repeated": (batch_repeated_whole, ("batch_retries",)),
-    "unfinished batches of changes": (unfinished_batches_given_on, ("watch_faults",)),
+    "unfinished batches of changes": (
+        unfinished_batches_given_on,
+        ("watch_faults-a_batch_that_was_cut_is_not_given_twice",),
+    ),
     "conditions ignored": (conditions_ignored, ("conditions",)),
     "keys not checked": (keys_not_checked, ("bad_input",)),
     "everything buffered": (everything_is_buffered, ("streams-a_slow_reader_is_not_overrun",)),

@@ -5,20 +5,44 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
 )
 
-// Aggregate says what to compute of the entries of a query, and how to group them.
+// Aggregate says what to compute of the entries of a query, and how to group them. Like a Query it is built by methods
+// that return a changed copy:
+//
+//	datastore.NewAggregate(datastore.Count("n"), datastore.Avg("height", "elevation")).GroupBy("country").Order("-n")
 type Aggregate struct {
-	Aggregations []Aggregation
-	// GroupBy are fields: entries that are equal in all of them are one group. Without any there is one group.
-	GroupBy []string
-	// Orders sort the groups: each is one of GroupBy or the name of an aggregation, after a minus descending. Ties
-	// are sorted by the values of GroupBy.
-	Orders []string
-	// Limit is how many groups to return, the first in this order; nil for all.
-	Limit *int64
+	aggregations []Aggregation
+	groupBy      []string
+	orders       []string
+	limit        *int64
+}
+
+// NewAggregate returns an aggregate of all entries as one group.
+func NewAggregate(aggregations ...Aggregation) Aggregate {
+	return Aggregate{aggregations: aggregations}
+}
+
+// GroupBy computes the aggregations for each group: entries that are equal in all of these fields are one.
+func (a Aggregate) GroupBy(fields ...string) Aggregate {
+	a.groupBy = append(slices.Clip(a.groupBy), fields...)
+	return a
+}
+
+// Order sorts the groups, each time by a field of GroupBy or the name of an aggregation, descending after a minus.
+// Ties, and groups without orders, are sorted by the values of GroupBy.
+func (a Aggregate) Order(orders ...string) Aggregate {
+	a.orders = append(slices.Clip(a.orders), orders...)
+	return a
+}
+
+// Limit returns the first groups only, so many.
+func (a Aggregate) Limit(count int64) Aggregate {
+	a.limit = &count
+	return a
 }
 
 // Aggregation is one value to compute of each group, made by Count, CountOf, Sum, Avg, Min or Max.
@@ -67,8 +91,8 @@ type Group struct {
 
 // Aggregate computes aggregations over the entries that a query selects, on the server. A call that is cut off is
 // repeated from the beginning.
-func (c *Client) Aggregate(ctx context.Context, query Query, asked Aggregate) ([]Group, error) {
-	request, err := asked.encode(query)
+func (c *Client) Aggregate(ctx context.Context, query Query, aggregate Aggregate) ([]Group, error) {
+	request, err := aggregate.encode(query)
 	if err != nil {
 		return nil, err
 	}
@@ -98,13 +122,13 @@ func (a Aggregate) encode(query Query) (*pb.AggregateRequest, error) {
 	if err != nil {
 		return nil, err
 	}
-	request := &pb.AggregateRequest{Query: message, GroupBy: a.GroupBy, Limit: a.Limit}
-	for _, each := range a.Aggregations {
+	request := &pb.AggregateRequest{Query: message, GroupBy: a.groupBy, Limit: a.limit}
+	for _, each := range a.aggregations {
 		request.Aggregations = append(request.Aggregations, &pb.Aggregation{
 			Name: each.name, Function: each.function, FieldPath: each.field,
 		})
 	}
-	if request.Orders, err = encodeOrders(a.Orders, "orders"); err != nil {
+	if request.Orders, err = encodeOrders(a.orders, "orders"); err != nil {
 		return nil, err
 	}
 	return request, checkAggregate(request)

@@ -66,7 +66,7 @@ var broader = map[Reason]Reason{
 // Error makes a Reason an error.
 func (r Reason) Error() string { return string(r) }
 
-// Error is every error of this package, except that of a context that the caller cancelled. Decide by its reason,
+// Error is every error of this package, except that of a context that the caller canceled. Decide by its reason,
 // with errors.Is; get the details with errors.As. Details that do not apply are zero.
 type Error struct {
 	Reason  Reason

@@ -16,9 +16,9 @@ type ChangeKind string
 
 // The kinds of changes.
 const (
-	Stored  ChangeKind = "PUT"
-	Deleted ChangeKind = "DELETE"
-	Expired ChangeKind = "EXPIRE"
+	KindPut    ChangeKind = "PUT"
+	KindDelete ChangeKind = "DELETE"
+	KindExpire ChangeKind = "EXPIRE"
 )
 
 // Change is one change of an entry.

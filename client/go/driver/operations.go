@@ -360,9 +360,13 @@ func (d *driver) aggregate(request *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	asked := datastore.Aggregate{GroupBy: request.GroupBy, Orders: request.Orders, Limit: request.Limit}
+	var aggregations []datastore.Aggregation
 	for _, part := range request.Aggregations {
-		asked.Aggregations = append(asked.Aggregations, part.build())
+		aggregations = append(aggregations, part.build())
+	}
+	asked := datastore.NewAggregate(aggregations...).GroupBy(request.GroupBy...).Order(request.Orders...)
+	if request.Limit != nil {
+		asked = asked.Limit(*request.Limit)
 	}
 	found, err := d.client(request).Aggregate(background, query, asked)
 	if err != nil {

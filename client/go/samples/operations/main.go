@@ -169,10 +169,8 @@ func expiry(ctx context.Context, client *datastore.Client) error {
 
 func aggregate(ctx context.Context, client *datastore.Client) error {
 	// [aggregate]
-	groups, err := client.Aggregate(ctx, datastore.NewQuery("/Airport"), datastore.Aggregate{
-		Aggregations: []datastore.Aggregation{datastore.Count("airports")},
-		GroupBy:      []string{"country"},
-	})
+	byCountry := datastore.NewAggregate(datastore.Count("airports")).GroupBy("country")
+	groups, err := client.Aggregate(ctx, datastore.NewQuery("/Airport"), byCountry)
 	if err != nil {
 		return err
 	}

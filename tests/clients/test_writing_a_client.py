@@ -27,6 +27,11 @@ HOURS = {
 WRITTEN = 3
 
 
+def topics_until(last: int) -> set[str]:
+    """What passes after this hour."""
+    return {topic for hour, topics in HOURS.items() if hour <= last for topic in topics}
+
+
 @pytest.fixture(scope="module")
 def minimal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     """The first driver, on code that is generated as shown."""
@@ -35,7 +40,9 @@ def minimal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
         (checkout / name).symlink_to(ROOT / name)
     generate, start = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    commands = generate + "".join(start.splitlines(keepends=True)[:2])
+    make_driver, run_suite = start.split("python -m pytest")
+    assert set(re.findall(r"--topic (\w+)", run_suite)) <= topics_until(WRITTEN)
+    commands = generate + make_driver
     subprocess.run(["bash", "-euc", commands], cwd=checkout, env={**os.environ, "PATH": path}, check=True)
     started = f"cd '{checkout}' && PATH='{path}' exec build/clients/sketch/driver"
     driver = Driver(Client("sketch", ("sh", "-c", started)))
@@ -49,8 +56,7 @@ def test_the_page_names_every_topic_once():
 
 
 def test_the_first_driver_passes_what_it_should(minimal: Driver, servers: Servers):
-    topics = {topic for hour, topics in HOURS.items() if hour <= WRITTEN for topic in topics}
-    cases = [case for case in all_cases() if case.topic in topics]
+    cases = [case for case in all_cases() if case.topic in topics_until(WRITTEN)]
     assert len(cases) > 100
     for case in cases:
         Runner(minimal, servers).run(case)

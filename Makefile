@@ -85,7 +85,8 @@ build/etcd: bench/etcd_server/main.go bench/etcd_server/go.mod bench/etcd_server
 
 soak: $(STAMP)
 	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest -n $(JOBS) --timeout=0 -o faulthandler_timeout=0 \
-		$(or $(ARGS),tests/unit tests/conformance tests/differential tests/faults/test_storms.py tests/faults/test_leaks.py tests/fuzz)
+		$(or $(ARGS),tests/unit tests/conformance tests/differential tests/faults/test_storms.py \
+			tests/faults/test_leaks.py tests/fuzz)
 	$(if $(ARGS),,$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]')
 	$(if $(ARGS),,$(BIN)/python tools/fuzz.py --seconds $(FUZZ_SECONDS))
 

@@ -272,7 +272,9 @@ final class Operations {
   private JsonObject batchGet(JsonObject request) {
     JsonArray results = new JsonArray();
     List<ReadResult> read =
-        joined(client(request).batchGetAsync(keys(request), Requests.flag(request, "metadata")));
+        Requests.flag(request, "metadata")
+            ? client(request).batchGetEntries(keys(request))
+            : client(request).batchGet(keys(request));
     read.forEach(result -> results.add(Responses.read(result)));
     return only("results", results);
   }

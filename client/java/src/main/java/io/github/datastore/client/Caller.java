@@ -103,7 +103,7 @@ final class Caller {
   }
 
   void after(Duration delay, Runnable task) {
-    connection.after(delay, task);
+    connection.timer().after(delay, task);
   }
 
   int batchItems() {

@@ -33,7 +33,9 @@ public record Change(Kind kind, Key key, long version, Optional<Object> value) {
                   "a change is of a kind that this client does not know; list the entries again");
         };
     Optional<Object> value =
-        message.hasValue() ? Optional.of(Values.decode(message.getValue())) : Optional.empty();
+        message.hasValue()
+            ? Optional.ofNullable(Values.decode(message.getValue()))
+            : Optional.empty();
     return new Change(kind, Key.received(message.getKey()), message.getVersion(), value);
   }
 }

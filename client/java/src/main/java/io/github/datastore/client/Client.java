@@ -15,17 +15,14 @@ import io.github.datastore.v1.PatchRequest;
 import io.github.datastore.v1.PatchResponse;
 import io.github.datastore.v1.PutRequest;
 import io.github.datastore.v1.PutResponse;
-import io.github.datastore.v1.ShardSummary;
 import io.github.datastore.v1.TouchRequest;
 import io.github.datastore.v1.TouchResponse;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutionException;
 import java.util.function.Function;
 
 /**
@@ -89,7 +86,7 @@ public final class Client implements AutoCloseable {
    * @return the value; empty if the key is absent
    */
   public Optional<Object> get(Key key) {
-    return awaited(getAsync(key));
+    return Blocking.awaited(getAsync(key));
   }
 
   /**
@@ -100,7 +97,10 @@ public final class Client implements AutoCloseable {
    */
   public CompletableFuture<Optional<Object>> getAsync(Key key) {
     return get(
-        key, false, caller.policy(), response -> Optional.of(Values.decode(response.getValue())));
+        key,
+        false,
+        caller.policy(),
+        response -> Optional.ofNullable(Values.decode(response.getValue())));
   }
 
   /**
@@ -110,7 +110,7 @@ public final class Client implements AutoCloseable {
    * @return the entry; empty if the key is absent
    */
   public Optional<Entry> getEntry(Key key) {
-    return awaited(getEntryAsync(key));
+    return Blocking.awaited(getEntryAsync(key));
   }
 
   /**
@@ -171,7 +171,7 @@ public final class Client implements AutoCloseable {
    *     was stored
    */
   public Optional<Metadata> put(Put put) {
-    return awaited(putAsync(put));
+    return Blocking.awaited(putAsync(put));
   }
 
   /**
@@ -212,7 +212,7 @@ public final class Client implements AutoCloseable {
    * @param delete its key, perhaps with a condition
    */
   public void delete(Delete delete) {
-    awaited(deleteAsync(delete));
+    Blocking.awaited(deleteAsync(delete));
   }
 
   /**
@@ -243,7 +243,7 @@ public final class Client implements AutoCloseable {
    * @return whether it exists
    */
   public boolean contains(Key key) {
-    return awaited(containsAsync(key));
+    return Blocking.awaited(containsAsync(key));
   }
 
   /**
@@ -268,7 +268,7 @@ public final class Client implements AutoCloseable {
    * @return the metadata of the entry as stored, and its new value if the patch asks for it
    */
   public WriteResult patch(Patch patch) {
-    return awaited(patchAsync(patch));
+    return Blocking.awaited(patchAsync(patch));
   }
 
   /**
@@ -302,7 +302,7 @@ public final class Client implements AutoCloseable {
    * @return the metadata of the entry as stored; empty if it has expired with that
    */
   public Optional<Metadata> touch(Touch touch) {
-    return awaited(touchAsync(touch));
+    return Blocking.awaited(touchAsync(touch));
   }
 
   /**
@@ -336,13 +336,13 @@ public final class Client implements AutoCloseable {
   public Optional<Object> update(Key key, Function<Optional<Object>, ?> function) {
     RetryPolicy policy = caller.policy();
     while (true) {
-      Optional<Entry> found = awaited(getEntryAsync(key, policy));
+      Optional<Entry> found = Blocking.awaited(getEntryAsync(key, policy));
       Object value = function.apply(found.map(Entry::value));
       try {
         exchange(key, found, value, policy);
         return Optional.ofNullable(value);
       } catch (ConditionFailedException error) {
-        pause(policy.backoff(error).orElseThrow(() -> error));
+        Blocking.pause(policy.backoff(error).orElseThrow(() -> error));
       }
     }
   }
@@ -353,9 +353,9 @@ public final class Client implements AutoCloseable {
         metadata.map(known -> Condition.version(known.version())).orElseGet(Condition::absent);
     if (value != null) {
       Optional<Expiry> expiry = metadata.flatMap(Metadata::expireTime).map(Expiry::at);
-      awaited(putAsync(new Put(key, value, Optional.of(unchanged), expiry), policy));
+      Blocking.awaited(putAsync(new Put(key, value, Optional.of(unchanged), expiry), policy));
     } else if (found.isPresent()) {
-      awaited(deleteAsync(Delete.of(key).when(unchanged), policy));
+      Blocking.awaited(deleteAsync(Delete.of(key).when(unchanged), policy));
     }
   }
 
@@ -368,19 +368,37 @@ public final class Client implements AutoCloseable {
    * @return a result for each key, in their order
    */
   public List<ReadResult> batchGet(Collection<Key> keys) {
-    return awaited(batchGetAsync(keys, false));
+    return Blocking.awaited(batchGetAsync(keys));
   }
 
   /**
    * Reads several values, as {@link #batchGet}.
    *
    * @param keys any number of keys
-   * @param withMetadata whether to read the metadata of the entries too
    * @return a result for each key, in their order
    */
-  public CompletableFuture<List<ReadResult>> batchGetAsync(
-      Collection<Key> keys, boolean withMetadata) {
-    return new BatchGet(caller, List.copyOf(keys), withMetadata).begin();
+  public CompletableFuture<List<ReadResult>> batchGetAsync(Collection<Key> keys) {
+    return new BatchGet(caller, List.copyOf(keys), false).begin();
+  }
+
+  /**
+   * Reads several entries with their metadata. If one fails, the others are not affected.
+   *
+   * @param keys any number of keys
+   * @return a result for each key, in their order
+   */
+  public List<ReadResult> batchGetEntries(Collection<Key> keys) {
+    return Blocking.awaited(batchGetEntriesAsync(keys));
+  }
+
+  /**
+   * Reads several entries with their metadata, as {@link #batchGetEntries}.
+   *
+   * @param keys any number of keys
+   * @return a result for each key, in their order
+   */
+  public CompletableFuture<List<ReadResult>> batchGetEntriesAsync(Collection<Key> keys) {
+    return new BatchGet(caller, List.copyOf(keys), true).begin();
   }
 
   /**
@@ -390,7 +408,7 @@ public final class Client implements AutoCloseable {
    * @return a result for each write, in their order
    */
   public List<WriteResult> batchWrite(Collection<? extends Write> writes) {
-    return awaited(batchWriteAsync(writes));
+    return Blocking.awaited(batchWriteAsync(writes));
   }
 
   /**
@@ -411,7 +429,7 @@ public final class Client implements AutoCloseable {
    *     Reason#BATCH_ABORTED}
    */
   public List<WriteResult> batchWriteAtomic(Collection<? extends Write> writes) {
-    return awaited(batchWriteAtomicAsync(writes));
+    return Blocking.awaited(batchWriteAtomicAsync(writes));
   }
 
   /**
@@ -471,7 +489,7 @@ public final class Client implements AutoCloseable {
             .setPageToken(after.text())
             .setAllowPartial(query.allowsPartial());
     after.lastEntry().ifPresent(entry -> request.setLastEntry(entry.message()));
-    return awaited(
+    return Blocking.awaited(
         caller.read(
             DatastoreServiceGrpc.getListEntriesMethod(),
             request.build(),
@@ -494,11 +512,7 @@ public final class Client implements AutoCloseable {
     return new Page(
         entries,
         text.isEmpty() ? Optional.empty() : Optional.of(new Page.Token(text, whole)),
-        unreachable(response.getUnreachableList()));
-  }
-
-  static List<String> unreachable(List<ShardSummary> shards) {
-    return shards.stream().filter(ShardSummary::hasStatus).map(ShardSummary::getShard).toList();
+        Summary.unreachable(response.getUnreachableList()));
   }
 
   /**
@@ -513,7 +527,7 @@ public final class Client implements AutoCloseable {
       try {
         return groups(aggregate, policy);
       } catch (DatastoreException error) {
-        pause(caller.backoff(error, policy).orElseThrow(() -> error));
+        Blocking.pause(caller.backoff(error, policy).orElseThrow(() -> error));
       }
     }
   }
@@ -563,7 +577,7 @@ public final class Client implements AutoCloseable {
    * @return its features and its limits
    */
   public Description describe() {
-    return awaited(
+    return Blocking.awaited(
         caller.read(
             DatastoreServiceGrpc.getDescribeStoreMethod(),
             DescribeStoreRequest.getDefaultInstance(),
@@ -578,34 +592,5 @@ public final class Client implements AutoCloseable {
   @Override
   public void close() {
     connection.close();
-  }
-
-  static void pause(Duration duration) {
-    try {
-      Thread.sleep(duration.toMillis(), duration.toNanosPart() % 1_000_000);
-    } catch (InterruptedException error) {
-      throw interrupted(error);
-    }
-  }
-
-  private static <T> T awaited(CompletableFuture<T> future) {
-    try {
-      return future.get();
-    } catch (InterruptedException error) {
-      future.cancel(true);
-      throw interrupted(error);
-    } catch (ExecutionException error) {
-      DatastoreException failure = Caller.asDatastoreException(error.getCause());
-      // It was made on a thread of gRPC, whose frames say nothing about the caller.
-      failure.fillInStackTrace();
-      throw failure;
-    }
-  }
-
-  static DatastoreException interrupted(InterruptedException error) {
-    Thread.currentThread().interrupt();
-    return Reason.UNAVAILABLE
-        .exception("interrupted; a write may or may not have happened")
-        .causedBy(error);
   }
 }

@@ -15,8 +15,8 @@ import io.grpc.netty.shaded.io.netty.handler.ssl.SslContextBuilder;
 import java.io.File;
 import java.time.Duration;
 import java.util.Optional;
-import java.util.concurrent.Executors;
-import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.Executor;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
@@ -29,6 +29,7 @@ import javax.net.ssl.SSLException;
 final class Connection implements AutoCloseable {
   static final int CALLS_AT_ONCE = 100;
   static final int WAITING_CALLS = 10_000;
+  static final int STREAMS_AT_ONCE = 1000;
   private static final int MESSAGE_BYTES = 4 * 1024 * 1024;
   private static final int CONNECT_TIMEOUT_MS = 5000;
 
@@ -44,26 +45,22 @@ final class Connection implements AutoCloseable {
   private final String server;
   private final String authorization;
   private final boolean retry;
+  private final Duration timeout;
   private final ManagedChannel calls;
   private final ManagedChannel streams;
   private final CallSlots slots = new CallSlots(CALLS_AT_ONCE, WAITING_CALLS);
+  private final Semaphore openStreams = new Semaphore(STREAMS_AT_ONCE, true);
   private final Link link = new Link();
-  private final ScheduledExecutorService timer;
+  private final Timer timer = new Timer();
   private volatile boolean isClosed;
 
   Connection(Settings settings) {
     server = settings.targets().stream().map(Target::toString).collect(Collectors.joining(", "));
     authorization = settings.token().map(token -> "Bearer " + token).orElse(null);
     retry = settings.retry();
+    timeout = settings.timeout();
     calls = channel(settings).build();
     streams = channel(settings).flowControlWindow(STREAM_WINDOW_BYTES).disableRetry().build();
-    timer =
-        Executors.newSingleThreadScheduledExecutor(
-            task -> {
-              Thread thread = new Thread(task, "datastore-client-timer");
-              thread.setDaemon(true);
-              return thread;
-            });
   }
 
   private static NettyChannelBuilder channel(Settings settings) {
@@ -116,21 +113,42 @@ final class Connection implements AutoCloseable {
 
   /** Begins a unary call. */
   <Q, A> ClientCall<Q, A> call(MethodDescriptor<Q, A> method, RetryPolicy policy, Sent sent) {
-    return begun(calls, method, policy, sent);
+    return begun(calls, method, policy, sent, CallOptions.DEFAULT);
   }
 
-  /** Begins a streaming call. */
-  <Q, A> ClientCall<Q, A> stream(MethodDescriptor<Q, A> method, RetryPolicy policy, Sent sent) {
-    return begun(streams, method, policy, sent);
+  /** Waits for a place for one more stream, which the caller releases when it ends. */
+  Semaphore takeStream() {
+    checkOpen();
+    try {
+      if (openStreams.tryAcquire(timeout.toNanos(), TimeUnit.NANOSECONDS)) {
+        return openStreams;
+      }
+    } catch (InterruptedException error) {
+      throw Blocking.interrupted(error);
+    }
+    throw Reason.OVERLOADED.exception(
+        "%,d cursors to %s are open, the limit of one client; read them to the end, or close them"
+            .formatted(STREAMS_AT_ONCE, server),
+        Details.NONE.retryAfter(RetryPolicy.RETRY_AFTER));
+  }
+
+  /** Begins a streaming call, whose listener is called on an executor. */
+  <Q, A> ClientCall<Q, A> stream(
+      MethodDescriptor<Q, A> method, RetryPolicy policy, Sent sent, Executor executor) {
+    return begun(streams, method, policy, sent, CallOptions.DEFAULT.withExecutor(executor));
   }
 
   private <Q, A> ClientCall<Q, A> begun(
-      ManagedChannel channel, MethodDescriptor<Q, A> method, RetryPolicy policy, Sent sent) {
+      ManagedChannel channel,
+      MethodDescriptor<Q, A> method,
+      RetryPolicy policy,
+      Sent sent,
+      CallOptions defaults) {
     if (link.isDown()) {
       // Otherwise gRPC waits for up to two minutes before it connects again.
       channel.resetConnectBackoff();
     }
-    CallOptions options = CallOptions.DEFAULT.withStreamTracerFactory(sent);
+    CallOptions options = defaults.withStreamTracerFactory(sent);
     if (policy.isLimited()) {
       options = options.withDeadline(Deadline.after(policy.leftNanos(), TimeUnit.NANOSECONDS));
     }
@@ -201,9 +219,8 @@ final class Connection implements AutoCloseable {
     return retry && mayFollow.test(error) ? policy.backoff(error) : Optional.empty();
   }
 
-  /** Runs a task later. */
-  void after(Duration delay, Runnable task) {
-    timer.schedule(task, delay.toNanos(), TimeUnit.NANOSECONDS);
+  Timer timer() {
+    return timer;
   }
 
   void checkOpen() {
@@ -225,6 +242,6 @@ final class Connection implements AutoCloseable {
     isClosed = true;
     calls.shutdownNow();
     streams.shutdownNow();
-    timer.shutdownNow();
+    timer.close();
   }
 }

@@ -1,8 +1,11 @@
 package io.github.datastore.client;
 
+import java.lang.ref.Cleaner;
+import java.time.Duration;
 import java.util.Collections;
 import java.util.Iterator;
 import java.util.NoSuchElementException;
+import java.util.Optional;
 import java.util.Spliterator;
 import java.util.Spliterators;
 import java.util.stream.Stream;
@@ -23,16 +26,53 @@ import java.util.stream.StreamSupport;
  * @param <T> what is streamed
  */
 public abstract class Cursor<T> implements Iterator<T>, Iterable<T>, AutoCloseable {
+  private static final Cleaner CLEANER = Cleaner.create();
+
   private Iterator<T> some = Collections.emptyIterator();
   private boolean hasEnded;
+  private Cleaner.Cleanable call = () -> {};
   private DatastoreException failure;
 
-  Cursor() {}
+  final Connection connection;
+  final RetryPolicy policy;
+
+  Cursor(Connection connection, RetryPolicy policy) {
+    this.connection = connection;
+    this.policy = policy;
+  }
 
   /** The next items, which may be none; null at the end. */
   abstract Iterator<T> more();
 
-  abstract void end();
+  /**
+   * Waits before the next call after one ended with an error, if there may be one; throws the error
+   * otherwise. One that has a token continues from there if {@code mayContinue}; another is begun
+   * again like any read.
+   */
+  void again(DatastoreException error, boolean hasToken, boolean mayContinue) {
+    end();
+    Optional<Duration> backoff = Optional.empty();
+    if (!hasToken) {
+      backoff = connection.backoff(error, policy, failure -> failure.retryAfter().isPresent());
+    } else if (mayContinue) {
+      backoff = policy.backoff(error);
+    }
+    Blocking.pause(backoff.orElseThrow(() -> error));
+  }
+
+  static boolean isCut(DatastoreException error) {
+    return error.reason() == Reason.UNAVAILABLE || error.reason() == Reason.OVERLOADED;
+  }
+
+  /** Ends the call, also if the cursor is forgotten without being closed. */
+  <S extends MessageStream<?, ?>> S held(S stream) {
+    call = CLEANER.register(this, stream::close);
+    return stream;
+  }
+
+  void end() {
+    call.clean();
+  }
 
   @Override
   public boolean hasNext() {

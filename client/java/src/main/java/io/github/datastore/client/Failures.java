@@ -12,7 +12,6 @@ import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
 import java.time.Duration;
 import java.util.Arrays;
-import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Optional;
 
@@ -22,50 +21,7 @@ final class Failures {
   private static final Metadata.Key<byte[]> DETAILS =
       Metadata.Key.of("grpc-status-details-bin", Metadata.BINARY_BYTE_MARSHALLER);
 
-  /**
-   * Why there is no connection, by a part of what the causes say, in words that help; the general
-   * ones last.
-   */
-  private static final Map<String, String> PLAIN_WORDS = plainWords();
-
-  private static final String LOST = "connection lost";
-  private static final String ENDED_TLS =
-      "it ended the TLS handshake; it may demand a certificate of an authority that it trusts";
-  private static final String ENDED_PLAIN =
-      "it closed the connection; with TLS its address begins with grpcs:";
-
   private Failures() {}
-
-  private static Map<String, String> plainWords() {
-    Map<String, String> words = new LinkedHashMap<>();
-    words.put("Connection refused", "connection refused");
-    words.put("UnknownHost", "no such host");
-    words.put("No route to host", "no route to that host");
-    words.put("Network is unreachable", "network unreachable");
-    words.put("connection timed out", "it does not respond");
-    words.put("NotSslRecord", "it does not use TLS; without TLS its address begins with grpc:");
-    words.put("CertificateExpired", "its certificate has expired");
-    words.put("NotAfter", "its certificate has expired");
-    words.put("CertificateNotYetValid", "its certificate is not valid yet; do the clocks agree?");
-    words.put("NotBefore", "its certificate is not valid yet; do the clocks agree?");
-    words.put("subject alternative", "its certificate is for another host");
-    words.put("No name matching", "its certificate is for another host");
-    words.put(
-        "CertPath",
-        "its certificate is not of an authority that is trusted here; name its file with ca");
-    words.put("CertificateException", "its certificate is not trusted");
-    words.put("SSL", ENDED_TLS);
-    words.put("ClosedChannel", LOST);
-    words.put("First received frame was not SETTINGS", ENDED_PLAIN);
-    words.put("Connection reset", LOST);
-    words.put("Broken pipe", LOST);
-    words.put("Keepalive failed", LOST);
-    words.put("Connection closed", LOST);
-    words.put("Network closed", LOST);
-    words.put("RST_STREAM", "it ended the call");
-    words.put("GOAWAY", "it was stopped");
-    return words;
-  }
 
   /** The error that a status of our servers stands for. */
   static DatastoreException of(com.google.rpc.Status status) {
@@ -203,22 +159,13 @@ final class Failures {
   }
 
   private static DatastoreException cut(String server, String details, boolean wasSent) {
-    String words =
-        PLAIN_WORDS.entrySet().stream()
-            .filter(known -> details.contains(known.getKey()))
-            .map(Map.Entry::getValue)
-            .findFirst()
-            .orElse(details);
-    if (wasSent) {
-      return Reason.UNAVAILABLE.exception(
-          "a call to %s was cut short (%s)".formatted(server, words));
-    }
-    if (words.equals(LOST)) {
-      // A server does not say why it ends TLS, nor that it expects it.
-      words = server.startsWith("grpcs:") ? ENDED_TLS : ENDED_PLAIN;
-    }
-    return Reason.UNAVAILABLE.exception(
-        "cannot connect to %s (%s)".formatted(server, words), Details.NONE.unsent());
+    return wasSent
+        ? Reason.UNAVAILABLE.exception(
+            "a call to %s was cut short (%s)".formatted(server, PlainWords.ofCut(details)))
+        : Reason.UNAVAILABLE.exception(
+            "cannot connect to %s (%s)"
+                .formatted(server, PlainWords.ofNoConnection(server, details)),
+            Details.NONE.unsent());
   }
 
   /** What a status and its causes say. */

@@ -9,9 +9,8 @@ import java.util.function.LongSupplier;
  */
 final class Link {
   private final LongSupplier clock;
-  private volatile boolean isUp;
-  private boolean wasUp;
-  private boolean isDown;
+  private volatile boolean wasUp;
+  private volatile boolean isDown;
   private long downSince;
 
   Link() {
@@ -29,15 +28,14 @@ final class Link {
   }
 
   /** Whether the last call that failed in transit has not been followed by an answer. */
-  synchronized boolean isDown() {
+  boolean isDown() {
     return isDown;
   }
 
   /** Notes that the server answered. */
   void up() {
-    if (!isUp) {
+    if (!wasUp || isDown) {
       synchronized (this) {
-        isUp = true;
         wasUp = true;
         isDown = false;
       }
@@ -46,7 +44,6 @@ final class Link {
 
   /** Notes that a call failed in transit, and whether there had been a connection. */
   synchronized void down(boolean wasConnected) {
-    isUp = false;
     wasUp |= wasConnected;
     if (!isDown) {
       isDown = true;

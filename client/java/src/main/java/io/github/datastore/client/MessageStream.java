@@ -4,12 +4,19 @@ import io.grpc.ClientCall;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
+import java.util.ArrayDeque;
+import java.util.Queue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * The messages of one streaming call, for one reader. It asks for a message more whenever one is
  * taken, so that at most {@link #AHEAD} wait for the reader.
+ *
+ * <p>What gRPC has to tell, the reader's thread does when it needs it, also the parsing of
+ * messages: no other thread hands them over.
  */
 final class MessageStream<Q, A> implements AutoCloseable {
   private static final int AHEAD = 2;
@@ -18,18 +25,20 @@ final class MessageStream<Q, A> implements AutoCloseable {
   private final RetryPolicy policy;
   private final Connection.Sent sent = new Connection.Sent();
   private final ClientCall<Q, A> call;
-
-  /** Messages, and at the end what ended them. */
-  private final BlockingQueue<Object> received = new LinkedBlockingQueue<>();
+  private final BlockingQueue<Runnable> tasks = new LinkedBlockingQueue<>();
+  private final Queue<A> received = new ArrayDeque<>();
+  private final Semaphore place;
+  private final AtomicBoolean isClosed = new AtomicBoolean();
+  private End end;
 
   private record End(Status status, Metadata trailers) {}
 
   MessageStream(
       Connection connection, MethodDescriptor<Q, A> method, Q request, RetryPolicy policy) {
-    connection.checkOpen();
+    place = connection.takeStream();
     this.connection = connection;
     this.policy = policy;
-    call = connection.stream(method, policy, sent);
+    call = connection.stream(method, policy, sent, tasks::add);
     call.start(new Listener(), connection.headers());
     call.request(AHEAD);
     call.sendMessage(request);
@@ -38,32 +47,34 @@ final class MessageStream<Q, A> implements AutoCloseable {
 
   /** The next message; null at the end. Throws what ended the stream otherwise. */
   A next() {
-    Object next;
     try {
-      next = received.take();
+      while (received.isEmpty() && end == null) {
+        tasks.take().run();
+      }
     } catch (InterruptedException error) {
       close();
-      throw Client.interrupted(error);
+      throw Blocking.interrupted(error);
     }
-    if (next instanceof End end) {
-      received.add(end);
-      if (end.status.isOk()) {
-        return null;
-      }
-      throw connection.failure(end.status, end.trailers, sent, policy, true);
+    A message = received.poll();
+    if (message != null) {
+      call.request(1);
+      connection.link().up();
+      policy.sawMessage();
+      return message;
     }
-    call.request(1);
-    connection.link().up();
-    policy.sawMessage();
-    @SuppressWarnings("unchecked")
-    A message = (A) next;
-    return message;
+    if (end.status.isOk()) {
+      return null;
+    }
+    throw connection.failure(end.status, end.trailers, sent, policy, true);
   }
 
   /** Ends the call, unless it has ended. May be repeated. */
   @Override
   public void close() {
-    call.cancel("the reader left", null);
+    if (isClosed.compareAndSet(false, true)) {
+      call.cancel("the reader left", null);
+      place.release();
+    }
   }
 
   private final class Listener extends ClientCall.Listener<A> {
@@ -74,7 +85,7 @@ final class MessageStream<Q, A> implements AutoCloseable {
 
     @Override
     public void onClose(Status status, Metadata trailers) {
-      received.add(new End(status, trailers));
+      end = new End(status, trailers);
     }
   }
 }

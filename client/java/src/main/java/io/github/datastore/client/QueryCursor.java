@@ -11,9 +11,7 @@ import java.util.Optional;
 
 /** The entries that a query selects, in its order. */
 public final class QueryCursor extends Cursor<Entry> {
-  private final Connection connection;
   private final Query query;
-  private final RetryPolicy policy;
   private QueryRequest request;
   private MessageStream<QueryRequest, QueryResponse> stream;
 
@@ -25,9 +23,8 @@ public final class QueryCursor extends Cursor<Entry> {
   private Summary summary;
 
   QueryCursor(Connection connection, Query query, Duration timeout) {
-    this.connection = connection;
+    super(connection, new RetryPolicy(Optional.of(timeout)));
     this.query = query;
-    policy = new RetryPolicy(Optional.of(timeout));
     request =
         QueryRequest.newBuilder()
             .setQuery(query.message())
@@ -69,7 +66,9 @@ public final class QueryCursor extends Cursor<Entry> {
     begunAt = request.getResumeToken();
     entriesOfCall = 0;
     stream =
-        new MessageStream<>(connection, DatastoreServiceGrpc.getQueryMethod(), request, policy);
+        held(
+            new MessageStream<>(
+                connection, DatastoreServiceGrpc.getQueryMethod(), request, policy));
   }
 
   private Iterator<Entry> took(QueryResponse response) {
@@ -106,28 +105,16 @@ public final class QueryCursor extends Cursor<Entry> {
         new Summary(
             reason,
             entries,
-            Client.unreachable(message.getShardsList()),
+            Summary.unreachable(message.getShardsList()),
             message.hasExplanation() ? Optional.of(message.getExplanation()) : Optional.empty());
   }
 
-  /** Waits before the next call, if there may be one; throws the error otherwise. */
   private void again(DatastoreException error) {
-    end();
-    boolean isLate = error.reason() == Reason.DEADLINE_EXCEEDED;
     ByteString token = request.getResumeToken();
-    Optional<Duration> backoff = Optional.empty();
-    if (token.isEmpty()) {
-      backoff = connection.backoff(error, policy, failure -> failure.retryAfter().isPresent());
-    } else if (isLate ? !token.equals(begunAt) : isCut(error)) {
-      // If the server's time limit ended a call that made no progress, it would end every further
-      // call too.
-      backoff = policy.backoff(error);
-    }
-    Client.pause(backoff.orElseThrow(() -> error));
-  }
-
-  private static boolean isCut(DatastoreException error) {
-    return error.reason() == Reason.UNAVAILABLE || error.reason() == Reason.OVERLOADED;
+    boolean isLate = error.reason() == Reason.DEADLINE_EXCEEDED;
+    // If the server's time limit ended a call that made no progress, it would end every further
+    // call too.
+    again(error, !token.isEmpty(), isLate ? !token.equals(begunAt) : isCut(error));
   }
 
   /** The entries of a message, converted as they are taken. */
@@ -153,9 +140,7 @@ public final class QueryCursor extends Cursor<Entry> {
 
   @Override
   void end() {
-    if (stream != null) {
-      stream.close();
-      stream = null;
-    }
+    super.end();
+    stream = null;
   }
 }

@@ -1,6 +1,7 @@
 package io.github.datastore.client;
 
 import io.github.datastore.v1.Explanation;
+import io.github.datastore.v1.ShardSummary;
 import java.util.List;
 import java.util.Optional;
 
@@ -22,5 +23,9 @@ public record Summary(
     LIMIT,
     /** Some shards could not be reached, and the query allowed partial results. */
     PARTIAL
+  }
+
+  static List<String> unreachable(List<ShardSummary> shards) {
+    return shards.stream().filter(ShardSummary::hasStatus).map(ShardSummary::getShard).toList();
   }
 }

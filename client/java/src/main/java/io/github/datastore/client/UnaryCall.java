@@ -28,6 +28,9 @@ final class UnaryCall<Q, A, R> {
   private final CompletableFuture<R> future = new CompletableFuture<>();
   private volatile ClientCall<Q, A> call;
 
+  /** Ends the wait for a turn, which has come. */
+  private volatile Runnable stopWaiting = () -> {};
+
   UnaryCall(
       Connection connection,
       MethodDescriptor<Q, A> method,
@@ -80,23 +83,30 @@ final class UnaryCall<Q, A, R> {
               Details.NONE.retryAfter(RetryPolicy.RETRY_AFTER)));
       return;
     }
-    connection.after(
-        Duration.ofNanos(policy.leftNanos()),
-        () -> {
-          if (connection.slots().giveUp(waiter)) {
-            future.completeExceptionally(
-                Reason.DEADLINE_EXCEEDED.exception(
-                    ("the call was not sent to %s within %s s: %d other calls of this client were"
-                            + " in progress")
-                        .formatted(
-                            connection.server(),
-                            Failures.seconds(policy.timeout()),
-                            Connection.CALLS_AT_ONCE)));
-          }
-        });
+    stopWaiting =
+        connection
+            .timer()
+            .after(
+                Duration.ofNanos(policy.leftNanos()),
+                () -> {
+                  if (connection.slots().giveUp(waiter)) {
+                    future.completeExceptionally(notSent());
+                  }
+                });
+  }
+
+  private DatastoreException notSent() {
+    if (connection.isClosed()) {
+      return connection.closed();
+    }
+    return Reason.DEADLINE_EXCEEDED.exception(
+        ("the call was not sent to %s within %s s: %d other calls of this client were in progress")
+            .formatted(
+                connection.server(), Failures.seconds(policy.timeout()), Connection.CALLS_AT_ONCE));
   }
 
   private void attempt() {
+    stopWaiting.run();
     if (future.isDone()) {
       connection.slots().release();
       return;
@@ -115,7 +125,7 @@ final class UnaryCall<Q, A, R> {
     if (backoff.isEmpty() || future.isDone()) {
       future.completeExceptionally(error);
     } else {
-      connection.after(backoff.get(), this::takeTurn);
+      connection.timer().after(backoff.get(), this::takeTurn);
     }
   }
 

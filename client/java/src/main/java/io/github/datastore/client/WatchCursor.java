@@ -3,7 +3,6 @@ package io.github.datastore.client;
 import io.github.datastore.v1.DatastoreServiceGrpc;
 import io.github.datastore.v1.WatchRequest;
 import io.github.datastore.v1.WatchResponse;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
@@ -15,8 +14,6 @@ import java.util.Optional;
  * together.
  */
 public final class WatchCursor extends Cursor<ChangeBatch> {
-  private final Connection connection;
-  private final RetryPolicy policy = new RetryPolicy(Optional.empty());
   private WatchRequest request;
   private MessageStream<WatchRequest, WatchResponse> stream;
 
@@ -24,7 +21,7 @@ public final class WatchCursor extends Cursor<ChangeBatch> {
   private ChangeBatch first;
 
   WatchCursor(Connection connection, WatchRequest request) {
-    this.connection = connection;
+    super(connection, new RetryPolicy(Optional.empty()));
     this.request = request;
   }
 
@@ -55,12 +52,13 @@ public final class WatchCursor extends Cursor<ChangeBatch> {
       try {
         if (stream == null) {
           stream =
-              new MessageStream<>(
-                  connection, DatastoreServiceGrpc.getWatchMethod(), request, policy);
+              held(
+                  new MessageStream<>(
+                      connection, DatastoreServiceGrpc.getWatchMethod(), request, policy));
         }
         return received();
       } catch (DatastoreException error) {
-        again(error);
+        again(error, !request.getResumeToken().isEmpty(), isCut(error));
       }
     }
   }
@@ -83,22 +81,9 @@ public final class WatchCursor extends Cursor<ChangeBatch> {
     }
   }
 
-  private void again(DatastoreException error) {
-    end();
-    Optional<Duration> backoff = Optional.empty();
-    if (request.getResumeToken().isEmpty()) {
-      backoff = connection.backoff(error, policy, failure -> failure.retryAfter().isPresent());
-    } else if (error.reason() == Reason.UNAVAILABLE || error.reason() == Reason.OVERLOADED) {
-      backoff = policy.backoff(error);
-    }
-    Client.pause(backoff.orElseThrow(() -> error));
-  }
-
   @Override
   void end() {
-    if (stream != null) {
-      stream.close();
-      stream = null;
-    }
+    super.end();
+    stream = null;
   }
 }

@@ -286,7 +286,7 @@ NO_STORES = {"Datastore", "DatastoreCollection", "NullDatastore", "ShimDatastore
 #: Modules and packages of the library that are not backends: the core, and its documented short paths.
 NO_BACKENDS = {
     *("__init__", "__main__", "aio", "basic", "core", "errors", "key", "pylru", "query", "serialize", "testing", "v1"),
-    *("engine", "model", "spec", "sync", "wire"),
+    *("engine", "model", "spec", "spill", "sync", "wire"),
 }
 
 

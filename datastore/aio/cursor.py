@@ -29,6 +29,7 @@ from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES
 from datastore.model.query import Query
 from datastore.model.spellings import TwoNames, definer_of
+from datastore.spill import SpillFile
 
 if TYPE_CHECKING:
     from datastore.model.explanation import Explanation
@@ -369,7 +370,7 @@ async def refine(query: Query, batches: AsyncGenerator[Batch]) -> AsyncGenerator
 
     Reads no further than the limit needs; closes `batches` at its end, or when it is closed itself.
     """
-    pipeline = Pipeline(query)
+    pipeline = Pipeline(query, SpillFile)
     try:
         while not pipeline.done:
             batch = await anext(batches, None)
@@ -380,9 +381,16 @@ async def refine(query: Query, batches: AsyncGenerator[Batch]) -> AsyncGenerator
                     refined = await in_thread(partial(pipeline.feed, part))
                 else:
                     refined = pipeline.feed(part)
+                if pipeline.must_spill:
+                    await in_thread(pipeline.spill)
                 if refined is not None:
                     yield refined
-        for rest in pipeline.finish():
+        finishing = pipeline.finish()
+        while True:
+            step = partial(next, finishing, None)
+            rest = await in_thread(step) if pipeline.has_spilled else step()
+            if rest is None:
+                break
             yield rest
     finally:
         try:

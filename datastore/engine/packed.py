@@ -35,6 +35,21 @@ class PackedBytes:
         """The last item. There must be one."""
         return self._data[self._ends[-2] :]
 
+    def dump(self) -> bytes:
+        """All of it as bytes, for `load` in this process or in another on the same machine."""
+        return b"".join((array("Q", [len(self._ends)]).tobytes(), self._ends.tobytes(), self._data))
+
+    @classmethod
+    def load(cls, data: bytes) -> PackedBytes:
+        """What was dumped."""
+        loaded = cls.__new__(cls)
+        header, loaded._ends = array("Q"), array("Q")
+        header.frombytes(data[: header.itemsize])
+        start = (header[0] + 1) * header.itemsize
+        loaded._ends.frombytes(data[header.itemsize : start])
+        loaded._data = data[start:]
+        return loaded
+
     def __iter__(self) -> Iterator[bytes]:
         data = self._data
         return iter([data[start:end] for start, end in pairwise(self._ends)])

@@ -11,7 +11,7 @@ from itertools import compress
 from operator import and_
 from typing import Any
 
-from datastore.engine.sorting import ColumnSorter, RunSorter, sorter_for
+from datastore.engine.sorting import ColumnSorter, NewFile, RunSorter, sorter_for
 from datastore.model.encoded import Encoded, decoded, views
 from datastore.model.entries import Batch, Position
 from datastore.model.errors import DatastoreError
@@ -39,11 +39,13 @@ class Pipeline:
     Feed batches until `done` or until there are no more, then take what `finish` returns. Without orders results come
     out as they are fed; with orders they come at the end, and if there is also a limit, at most twice offset + limit
     entries are held. Ties are ordered by key; where keys are None, in the order in which they came. Serialized values
-    are read once, and only the members that the query asks for. Pure; for one query, one reader.
+    are read once, and only the members that the query asks for. With `new_file`, which makes a file, serialized values
+    that take much memory while they are sorted are moved to files. Otherwise pure; for one query, one reader.
     """
 
-    def __init__(self, query: Query) -> None:
+    def __init__(self, query: Query, new_file: NewFile | None = None) -> None:
         self._query = query
+        self._new_file = new_file
         self._passes = [part.judged(partial(_predicate, query)) for part in query.filters]
         #: Chosen by the first entries.
         self._sorter: RunSorter | ColumnSorter | None = None
@@ -90,8 +92,23 @@ class Pipeline:
 
     def _collect(self, batch: Batch) -> None:
         if self._sorter is None:
-            self._sorter = sorter_for(self._query, batch)
+            self._sorter = sorter_for(self._query, batch, self._new_file)
         self._sorter.add(*self._passing(batch))
+
+    @property
+    def must_spill(self) -> bool:
+        """Whether to call `spill` before the next batch is fed."""
+        return isinstance(self._sorter, RunSorter) and self._sorter.must_spill
+
+    def spill(self) -> None:
+        """Move the entries held for sorting to a file. Takes long."""
+        if isinstance(self._sorter, RunSorter):
+            self._sorter.spill()
+
+    @property
+    def has_spilled(self) -> bool:
+        """Whether entries are in files, so that a step of `finish` may take long."""
+        return isinstance(self._sorter, RunSorter) and self._sorter.has_spilled
 
     def finish(self) -> Iterator[Batch]:
         """The sorted results of an ordered query; nothing for others."""

@@ -1,7 +1,8 @@
 """Sorting the entries that a query selects. Sans I/O.
 
 Two ways to one order. `RunSorter` takes serialized values: it holds bytes, which can be counted exactly and are
-compared without reading them again, in sorted runs of bounded length, so that every step is short. `ColumnSorter` takes
+compared without reading them again, in sorted runs of bounded length, so that every step is short, and moves what
+exceeds its share of memory to files. `ColumnSorter` takes
 plain objects, which are held elsewhere anyway, and compares their fields as they are. Knows queries and batches, but no
 stores.
 """
@@ -9,7 +10,7 @@ stores.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from heapq import merge
 from itertools import accumulate, compress, islice, repeat
@@ -20,9 +21,10 @@ from typing import Any, TypeAlias
 
 from datastore.engine.packed import PackedBytes
 from datastore.engine.room import sort_room
+from datastore.engine.spilled import RunFile, SpilledRun
 from datastore.model.encoded import Encoded, encoded_bytes
 from datastore.model.entries import Batch, Position, value_bytes
-from datastore.model.errors import DatastoreError
+from datastore.model.errors import DatastoreError, StoreError, StoreFullError
 from datastore.model.fields import KEY_FIELD
 from datastore.model.key import Key
 from datastore.model.limits import (
@@ -31,14 +33,19 @@ from datastore.model.limits import (
     FIRST_BATCH_BYTES,
     LONG_SORT_KEY_BYTES,
     SORT_BYTES,
+    SORT_DISK_BYTES,
     SORT_ENTRY_BYTES,
+    SORT_MEMORY_BYTES,
 )
 from datastore.model.metadata import Metadata, Stamp
 from datastore.model.operators import all_of
 from datastore.model.ordering import order_key
 from datastore.model.query import Query
 
-__all__ = ["ColumnSorter", "RunSorter", "sorter_for"]
+__all__ = ["ColumnSorter", "NewFile", "RunSorter", "sorter_for"]
+
+#: Makes the file of a run that does not stay in memory.
+NewFile: TypeAlias = Callable[[], RunFile]
 
 #: The maximum number of entries that are sorted at once, which takes a few milliseconds.
 RUN_ENTRIES = 2048
@@ -48,11 +55,11 @@ LEAD_ENTRIES = BATCH_ENTRIES
 STRIDE = 256
 
 
-def sorter_for(query: Query, batch: Batch) -> RunSorter | ColumnSorter:
+def sorter_for(query: Query, batch: Batch, new_file: NewFile | None = None) -> RunSorter | ColumnSorter:
     """The sorter for an ordered query whose first entries are these."""
     kinds = set(map(type, batch.values)) - {type(None)} or {Encoded}
     if len(kinds) == 1 and all(issubclass(kind, Encoded) for kind in kinds) and not query.has_custom_code:
-        return RunSorter(query, kinds.pop())
+        return RunSorter(query, kinds.pop(), new_file)
     return ColumnSorter(query)
 
 
@@ -166,6 +173,10 @@ class _Run:
             places, values = self._blocks.pop()
             yield from zip(places, repeat(number), values, strict=False)
 
+    def close(self) -> None:
+        """Release the entries."""
+        self._blocks = []
+
 
 _Block: TypeAlias = tuple[PackedBytes, PackedBytes | tuple[Any, ...]]
 
@@ -215,12 +226,14 @@ class RunSorter:
     entry in the order, and its value unless the query asks for keys only; raises LimitExceededError beyond SORT_BYTES
     of these and SORT_ENTRY_BYTES for each entry, and OverloadedError beyond what others leave of a server's budget.
     With a limit it sorts the runs as they come, and holds about twice offset + limit entries at most. With a start
-    position it holds only the entries after it. Spilling to disk would belong here, run by run, because runs are read
-    sequentially. The caller must close it, which releases its part of the budget.
+    position it holds only the entries after it. With `new_file` it `must_spill` when it holds more than
+    SORT_MEMORY_BYTES: then `spill` makes all that it holds a sorted run in a file. Raises StoreFullError beyond
+    SORT_DISK_BYTES of files. The caller must close it, which releases the files and its part of the budget.
     """
 
-    def __init__(self, query: Query, kind: type[Encoded]) -> None:
+    def __init__(self, query: Query, kind: type[Encoded], new_file: NewFile | None = None) -> None:
         self._query = query
+        self._new_file = new_file
         self._kind = kind
         self._by_key = any(order.field == KEY_FIELD for order in query.orders)
         #: Whether the metadata is part of the results; orders by it have been evaluated when entries are held.
@@ -233,7 +246,8 @@ class RunSorter:
         #: Entries not sorted yet.
         self._places: list[bytes] = []
         self._values: list[Any] = []
-        self._runs: list[_Run] = []
+        #: Those in files first, because their entries came first.
+        self._runs: list[_Run | SpilledRun] = []
         #: With a limit few are held, and sorted as they come.
         self._lead = _Lead(LEAD_ENTRIES) if query.limit is None else None
         self._entries = 0
@@ -251,7 +265,7 @@ class RunSorter:
         """Like `close`, in short steps: freeing a million entries takes a while."""
         self._places, self._values = [], []
         while self._runs:
-            self._runs.pop()
+            self._runs.pop().close()
             yield
         self._room.close()
 
@@ -273,9 +287,53 @@ class RunSorter:
             self._lead.add(places)
         self._entries += len(places)
         self._bytes += _held_bytes(places, values)
-        if len(self._places) > min(RUN_ENTRIES, self._keep) or self._bytes > SORT_BYTES:
+        if len(self._places) > min(RUN_ENTRIES, self._keep) or self._bytes > self._most_held:
             self._end_run()
         self._room.hold(self._bytes)
+
+    @property
+    def _most_held(self) -> int:
+        """What it holds at most, if it can hold less."""
+        return SORT_BYTES if self._new_file is None else SORT_MEMORY_BYTES
+
+    @property
+    def must_spill(self) -> bool:
+        """Whether it holds so much that it must be moved to a file."""
+        return self._new_file is not None and self._bytes > SORT_MEMORY_BYTES
+
+    @property
+    def has_spilled(self) -> bool:
+        """Whether runs are in files, so that reading them may take long."""
+        return any(isinstance(run, SpilledRun) for run in self._runs)
+
+    def spill(self) -> None:
+        """Move all that is held to a file, as one sorted run. Takes long: some 10 ms for each MiB."""
+        self._end_run()
+        if self._new_file is None or not self.must_spill:
+            return
+        spilled = [run for run in self._runs if isinstance(run, SpilledRun)]
+        held = self._runs[len(spilled) :]
+        try:
+            file = self._new_file()
+        except StoreError:
+            # There is no place for files here: as much as without them is held.
+            self._new_file = None
+            return
+        for run in held:
+            run.sort()
+        try:
+            entries = merge(*(run.taken(number) for number, run in enumerate(held)))
+            self._runs = [*spilled, SpilledRun(file, entries, stride=STRIDE)]
+        except BaseException:
+            file.close()
+            raise
+        self._count()
+        self._room.hold(self._bytes)
+        if sum(run.file_bytes for run in self._runs if isinstance(run, SpilledRun)) > SORT_DISK_BYTES:
+            raise StoreFullError(
+                f"sorting these results takes more than {SORT_DISK_BYTES:,} bytes of temporary files; give the query a"
+                " limit, or filters"
+            )
 
     def _values_to_hold(self, values: list[Any], sort_keys: list[bytes]) -> list[Any]:
         if not self._query.keys_only:
@@ -310,15 +368,19 @@ class RunSorter:
                 self._runs.append(_Run(places[start:stop], values[start:stop]))
                 if self._lead is None:
                     self._runs[-1].sort()
-            if self._entries > 2 * self._keep or (self._bytes > SORT_BYTES and self._entries > self._keep):
+            if self._entries > 2 * self._keep or (self._bytes > self._most_held and self._entries > self._keep):
                 self._drop_late()
             return
+        spilled: list[_Run | SpilledRun] = []
         for run in self._runs:
-            places, values = [*run.places(), *places], [*run.values(), *values]
+            if isinstance(run, _Run):
+                places, values = [*run.places(), *places], [*run.values(), *values]
+            else:
+                spilled.append(run)
         order = sorted(range(len(places)), key=places.__getitem__)[: self._keep]
-        self._runs = [_Run([places[i] for i in order], [values[i] for i in order])]
+        self._runs = [*spilled, _Run([places[i] for i in order], [values[i] for i in order])]
         self._count()
-        if self._entries == self._keep:
+        if len(order) == self._keep:
             self._last = places[order[-1]]
 
     def _drop_late(self) -> None:
@@ -333,6 +395,8 @@ class RunSorter:
         self._last = last = samples[needed - 1]
         for run in self._runs:
             run.drop_after(last)
+            if not len(run):
+                run.close()
         self._runs = [run for run in self._runs if len(run)]
         self._count()
 
@@ -380,15 +444,20 @@ class RunSorter:
         places: list[bytes] = []
         values: list[Any] = []
         size = 0
-        for place, _, value in entries:
+        in_files = sum(isinstance(run, SpilledRun) for run in self._runs)
+        held_bytes = 0
+        for place, run, value in entries:
             places.append(place)
             values.append(value)
-            size += len(place) if value is None else len(place) + len(value)
+            entry_bytes = len(place) if value is None else len(place) + len(value)
+            size += entry_bytes
+            if run >= in_files:
+                held_bytes += entry_bytes + SORT_ENTRY_BYTES
             if size >= most or len(places) == BATCH_ENTRIES or len(place) > LONG_SORT_KEY_BYTES:
                 break
         if not places:
             return None
-        self._room.give_back(_held_bytes(places, values))
+        self._room.give_back(held_bytes)
         texts = list(map(_text_of, places))
         metadata = None
         if self._with_metadata:

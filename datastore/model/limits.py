@@ -28,7 +28,9 @@ __all__ = [
     "REQUESTS_KEPT",
     "REQUESTS_KEPT_S",
     "SORT_BYTES",
+    "SORT_DISK_BYTES",
     "SORT_ENTRY_BYTES",
+    "SORT_MEMORY_BYTES",
     "TREE_VALUE_DEPTH",
     "VALUE_DEPTH",
 ]
@@ -117,9 +119,14 @@ REQUESTS_KEPT_S = 600.0
 REQUESTS_KEPT = 100_000
 
 #: The maximum memory that an ordered query may use for sorting, in bytes: sort keys, keys, serialized values (except in
-#: a keys-only query) and SORT_ENTRY_BYTES per entry. A query with a limit holds few. Larger results would have to be
-#: sorted on disk.
+#: a keys-only query) and SORT_ENTRY_BYTES per entry. A query with a limit holds few.
 SORT_BYTES = 1024 * 1024 * 1024
+
+#: Above this size, what a query holds of serialized values to sort is moved to a temporary file, as one sorted run.
+SORT_MEMORY_BYTES = 64 * 1024 * 1024
+
+#: The maximum size of the temporary files of one query, in bytes.
+SORT_DISK_BYTES = 64 * 1024 * 1024 * 1024
 
 #: The overhead per entry when sorting, besides the bytes themselves: the objects and their list slots. The entries of
 #: finished runs, packed in blocks, take less.

@@ -27,6 +27,7 @@ from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES
 from datastore.model.query import Query
 from datastore.model.spellings import TwoNames, definer_of
+from datastore.spill import SpillFile
 from datastore.sync._concurrency import close_iterator, give_way, in_thread, iterate, was_closed
 
 if TYPE_CHECKING:
@@ -368,7 +369,7 @@ def refine(query: Query, batches: Generator[Batch]) -> Generator[Batch]:
 
     Reads no further than the limit needs; closes `batches` at its end, or when it is closed itself.
     """
-    pipeline = Pipeline(query)
+    pipeline = Pipeline(query, SpillFile)
     try:
         while not pipeline.done:
             batch = next(batches, None)
@@ -379,9 +380,16 @@ def refine(query: Query, batches: Generator[Batch]) -> Generator[Batch]:
                     refined = in_thread(partial(pipeline.feed, part))
                 else:
                     refined = pipeline.feed(part)
+                if pipeline.must_spill:
+                    in_thread(pipeline.spill)
                 if refined is not None:
                     yield refined
-        for rest in pipeline.finish():
+        finishing = pipeline.finish()
+        while True:
+            step = partial(next, finishing, None)
+            rest = in_thread(step) if pipeline.has_spilled else step()
+            if rest is None:
+                break
             yield rest
     finally:
         try:

@@ -274,8 +274,9 @@ class Limits:
     )
     sort_bytes: int = _fixed(
         SORT_BYTES,
-        "what one query with orders holds to sort, all in memory",
-        "LIMIT_EXCEEDED",
+        "what one query with orders holds in memory to sort, and one aggregate to group. Of serialized values, a query"
+        " moves what exceeds 64 MiB to temporary files",
+        "LIMIT_EXCEEDED; STORE_FULL if the files exceed 64 GiB or the disk",
         "`all_sort_bytes`, if lower, limits it too",
         SIZE,
     )

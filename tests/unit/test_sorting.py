@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Batch, Key, Query
-from datastore.engine import pipeline, sorting
+from datastore.engine import pipeline, sorting, spilled
 from datastore.engine.pipeline import Pipeline
 from datastore.engine.room import SortBudget, SortRoom
 from datastore.model.entries import Position
-from datastore.model.errors import LimitExceededError
+from datastore.model.errors import LimitExceededError, StoreError, StoreFullError
 from datastore.model.limits import BATCH_ENTRIES, FIRST_BATCH_BYTES, LONG_SORT_KEY_BYTES, SORT_ENTRY_BYTES
 from datastore.model.ordering import encode, encode_column
 from datastore.testing import cases, model
@@ -26,10 +26,36 @@ from datastore.wire import WireValue, encode_value
 values = cases.wire_values()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_runs():
-    """Runs of a few entries, so that a few entries make many."""
+class MemoryFile:
+    """A file in memory, for runs that do not stay there."""
+
+    opened = []
+
+    def __init__(self):
+        self.data = bytearray()
+        self.is_closed = False
+        self.opened.append(self)
+
+    def append(self, data):
+        self.data += data
+
+    def read(self, start, size):
+        assert not self.is_closed
+        return bytes(self.data[start : start + size])
+
+    def truncate(self, size):
+        del self.data[size:]
+
+    def close(self):
+        self.is_closed = True
+
+
+@pytest.fixture(autouse=True, scope="module", params=["memory", "files"])
+def small_runs(request):
+    """Runs of a few entries, so that a few entries make many; and with files, most of them in files."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorting, "SORT_MEMORY_BYTES", sys.maxsize if request.param == "memory" else 1000)
+        patch.setattr(spilled, "BLOCK_BYTES", 300)
         patch.setattr(sorting, "RUN_ENTRIES", 4)
         patch.setattr(sorting, "STRIDE", 2)
         patch.setattr(sorting, "LEAD_ENTRIES", 3)
@@ -41,11 +67,18 @@ def feed(step, batches):
     for batch in batches:
         for part in step.steps(batch):
             step.feed(part)
+            if step.must_spill:
+                step.spill()
     return step
 
 
-def run(query, batches):
-    return [batch for batch in feed(Pipeline(query), batches).finish() if len(batch)]
+def run(query, batches, new_file=MemoryFile):
+    step = feed(Pipeline(query, new_file), batches)
+    found = [batch for batch in step.finish() if len(batch)]
+    step.close()
+    while MemoryFile.opened:
+        assert MemoryFile.opened.pop().is_closed
+    return found
 
 
 def entries_of(batches):
@@ -211,6 +244,73 @@ def cost(contents, query):
     )
 
 
+@pytest.fixture
+def files(monkeypatch):
+    """Runs in files, and what their files take."""
+    monkeypatch.setattr(sorting, "SORT_MEMORY_BYTES", 1000)
+    MemoryFile.opened.clear()
+    yield lambda: sum(len(file.data) for file in MemoryFile.opened if not file.is_closed)
+    MemoryFile.opened.clear()
+
+
+@pytest.mark.parametrize("limit", [2, 50, 100])
+def test_a_limit_bounds_the_files_even_if_each_entry_precedes_all_before_it(files, limit):
+    contents = {Key(f"/a/{number:05}"): {"n": number} for number in range(2000)}
+    query = Query(Key("/a"), limit).order("-n")
+    step, most = Pipeline(query, MemoryFile), 0
+    for batch in serialized(contents):
+        feed(step, [batch])
+        most = max(most, files())
+    assert entries_of(step.finish()) == list(reversed(contents.items()))[:limit]
+    step.close()
+    assert (files(), most < 20_000) == (0, True)
+
+
+def test_files_beyond_the_limit_end_the_query(files, monkeypatch):
+    monkeypatch.setattr(sorting, "SORT_DISK_BYTES", 5000)
+    step = Pipeline(Query(Key("/a")).order("n"), MemoryFile)
+    with pytest.raises(StoreFullError, match="more than 5,000 bytes of temporary files"):
+        feed(step, serialized(numbers(500)))
+    step.close()
+    assert files() == 0
+
+
+def test_a_file_that_fails_ends_the_query(files, monkeypatch):
+    def fail(self, data):
+        raise StoreFullError("full")
+
+    monkeypatch.setattr(MemoryFile, "append", fail)
+    step = Pipeline(Query(Key("/a")).order("n"), MemoryFile)
+    with pytest.raises(StoreFullError, match="full"):
+        feed(step, serialized(numbers(500)))
+    assert all(file.is_closed for file in MemoryFile.opened)
+    step.close()
+
+
+def test_without_a_place_for_files_entries_stay_in_memory(files):
+    def refuse():
+        raise StoreError("no place")
+
+    contents = numbers(500)
+    query = Query(Key("/a")).order("n")
+    expected = [tuple(entry) for entry in model.answer(query, contents).entries]
+    assert entries_of(run(query, serialized(contents), refuse)) == expected
+
+
+def test_values_in_files_do_not_count_for_memory(files):
+    budget = SortBudget(10**6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorting, "sort_room", lambda most: SortRoom(budget, most))
+        step = feed(Pipeline(Query(Key("/a")).order("n"), MemoryFile), serialized(numbers(500)))
+    assert budget.held_bytes <= 2000
+    assert files() > 10_000
+    # Reading them does not release what others hold.
+    assert sum(map(len, step.finish())) == 500
+    assert budget.held_bytes >= 0
+    step.close()
+    assert budget.held_bytes == 0
+
+
 @pytest.mark.parametrize("keys_only", [False, True])
 def test_sorting_holds_so_many_bytes_and_no_more(monkeypatch, keys_only):
     contents = {Key(f"/a/{number:02}"): {"n": number, "x": "x" * number} for number in range(21)}
@@ -218,16 +318,16 @@ def test_sorting_holds_so_many_bytes_and_no_more(monkeypatch, keys_only):
     query = Query(Key("/a"), keys_only=keys_only).order("-n")
     most = cost(fitting, query)
     monkeypatch.setattr(sorting, "SORT_BYTES", most)
-    assert len(entries_of(run(query, serialized(fitting)))) == 20
+    assert len(entries_of(run(query, serialized(fitting), None))) == 20
     smaller = {**fitting, Key("/a/19"): {"n": 19, "x": "x" * 18}}
-    assert len(entries_of(run(query, serialized(smaller)))) == 20
+    assert len(entries_of(run(query, serialized(smaller), None))) == 20
     monkeypatch.setattr(sorting, "SORT_BYTES", most - 1)
     with pytest.raises(LimitExceededError, match="limit") as raised:
-        run(query, serialized(fitting))
+        run(query, serialized(fitting), None)
     assert (raised.value.limit, raised.value.maximum) == ("sort_bytes", most - 1)
     monkeypatch.setattr(sorting, "SORT_BYTES", most)
     with pytest.raises(LimitExceededError):
-        run(query, serialized(contents))
+        run(query, serialized(contents), None)
     # With a limit, only entries that can be among the first are held.
     assert len(entries_of(run(Query(Key("/a"), 3).order("-n"), serialized(contents)))) == 3
 

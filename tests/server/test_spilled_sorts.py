@@ -1,0 +1,106 @@
+"""A node that sorts more than it may hold in memory: exact, bounded, and without a file left."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import grpc
+import pytest
+
+from datastore import aio, wire
+from datastore.aio.lift import lift
+from datastore.engine import sorting
+from datastore.lmdb import LMDBDatastore
+from datastore.v1 import query_pb2, service_pb2, value_pb2
+from tests.support.serving import Running, everything
+from tests.support.waiting import until
+
+Start = Callable[..., Awaitable[Running]]
+
+COUNT = 3000
+BY_NUMBER = everything(orders=[query_pb2.Order(field_path="n")])
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of temporary files."""
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    monkeypatch.setenv("TMPDIR", str(directory))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return directory
+
+
+@pytest.fixture
+async def node(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory: Path) -> Running:
+    """A node on LMDB with entries that are too many for the memory that it may use to sort."""
+    monkeypatch.setattr(sorting, "SORT_MEMORY_BYTES", 100_000)
+    blocking = LMDBDatastore(tmp_path / "data", durability="async")
+    running: Running = await start(aio.SerializerShimDatastore(lift(blocking), wire.lazy))
+    await running.put_all({f"/{place:05}": {"n": place * 7919 % COUNT, "x": "x" * 100} for place in range(COUNT)})
+    return running
+
+
+def number_of(entry: value_pb2.Entry) -> int:
+    number: int = wire.decode_value(entry.value.SerializeToString())["n"]
+    return number
+
+
+def files(directory: Path) -> list[Path]:
+    """The open files of this process in a directory."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [link for link in links if str(link.readlink()).startswith(str(directory))]
+
+
+async def test_all_entries_come_in_order_and_no_file_is_left(node: Running, directory: Path) -> None:
+    responses = await node.query(BY_NUMBER)
+    entries = [entry for response in responses for entry in response.entries]
+    assert [number_of(entry) for entry in entries] == list(range(COUNT))
+    assert responses[-1].summary.entries == COUNT
+    await until(async_files(directory), [])
+
+
+async def test_the_files_have_no_name_and_end_with_the_call(node: Running, directory: Path) -> None:
+    call = node.stub.Query(BY_NUMBER)
+    response = await call.read()
+    while not response.entries:
+        response = await call.read()
+    assert len(files(directory)) > 3
+    assert names(directory) == []
+    call.cancel()
+    await until(async_files(directory), [])
+
+
+async def test_a_stream_continues_by_its_token(node: Running) -> None:
+    first, *_ = [response for response in await node.query(BY_NUMBER) if response.entries]
+    request = service_pb2.QueryRequest()
+    request.CopyFrom(BY_NUMBER)
+    request.resume_token = first.resume_token
+    rest = [entry for response in await node.query(request) for entry in response.entries]
+    assert len(rest) == COUNT - len(first.entries)
+    assert number_of(rest[0]) == len(first.entries)
+
+
+async def test_files_beyond_the_limit_are_refused(
+    node: Running, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sorting, "SORT_DISK_BYTES", 200_000)
+    with pytest.raises(grpc.aio.AioRpcError, match="more than 200,000 bytes of temporary files"):
+        await node.query(BY_NUMBER)
+    await until(async_files(directory), [])
+    # A query with a limit holds little.
+    limited = everything(orders=[query_pb2.Order(field_path="n")], limit=10)
+    assert sum(len(response.entries) for response in await node.query(limited)) == 10
+
+
+def names(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
+def async_files(directory: Path) -> Callable[[], Awaitable[list[Path]]]:
+    async def found() -> list[Path]:
+        return files(directory)
+
+    return found

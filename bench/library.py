@@ -9,16 +9,21 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any
 
 from bench.measure import Row, compare
 from datastore.core import Cursor, Datastore, DictDatastore, Key, NamespaceDatastore, ShardedDatastore
+from datastore.engine.pipeline import STEP_ENTRIES, Pipeline
+from datastore.engine.sorting import NewFile
 from datastore.filesystem import FileSystemDatastore
 from datastore.model.entries import Batch
 from datastore.model.limits import BATCH_ENTRIES
 from datastore.model.query import Query
+from datastore.spill import SpillFile
+from datastore.wire import encode_value
 
 __all__ = ["ROWS"]
 
@@ -26,6 +31,8 @@ __all__ = ["ROWS"]
 KEYS = 50_000
 #: The maps that are queried, and how many results the limited query gives.
 MAPS, TOP = 100_000, 10
+#: The maps that are sorted: more than SORT_MEMORY_BYTES.
+SORTED = 300_000
 #: The stores that are merged, and the entries of each.
 SHARDS, SHARD_ENTRIES = 8, 100_000
 #: The files that are read, and the bytes of each.
@@ -112,6 +119,29 @@ async def shim_scan_vs_child() -> Row:
     return await compare("entries/s", _later(scan, store, "/Airport"), _later(scan, child, "/space/Airport"))
 
 
+async def spilled_sort_vs_memory_sort() -> Row:
+    """Sorting 300,000 serialized maps of 200 bytes in 64 MiB of memory and files, against all in memory."""
+    rows = _rows(SORTED)
+    entries = list(rows.items())
+    batches = [_serialized(entries[start : start + BATCH_ENTRIES]) for start in range(0, SORTED, BATCH_ENTRIES)]
+
+    def sort(new_file: NewFile | None) -> None:
+        pipeline = Pipeline(Query(Key("/Airport")).order("city"), new_file)
+        for batch in batches:
+            for part in batch.parts(STEP_ENTRIES):
+                pipeline.feed(part)
+                if pipeline.must_spill:
+                    pipeline.spill()
+        if pipeline.has_spilled is (new_file is None):
+            raise RuntimeError("the two sides do not differ as they should")
+        if sum(map(len, pipeline.finish())) < SORTED:
+            raise RuntimeError("entries are missing")
+        pipeline.close()
+
+    spilled, held = partial(sort, SpillFile), partial(sort, None)
+    return await compare("entries/s", _later(_per_second, SORTED, spilled), _later(_per_second, SORTED, held))
+
+
 async def import_datastore() -> Row:
     """`import datastore` in a fresh interpreter, against `import json, logging, typing`; 20 a second are 50 ms each."""
     return await compare(
@@ -180,6 +210,10 @@ def _rows(maps: int) -> dict[str, Map]:
     }
 
 
+def _serialized(entries: Sequence[tuple[str, Map]]) -> Batch:
+    return Batch([Key(text) for text, _ in entries], [encode_value(row | {"padding": "x" * 100}) for _, row in entries])
+
+
 def _filled(rows: dict[str, Map]) -> DictDatastore:
     store = DictDatastore()
     for text, row in rows.items():
@@ -233,6 +267,7 @@ ROWS: tuple[Callable[[], Awaitable[Row]], ...] = (
     topn_vs_heapq,
     sharded_merge_vs_heapq,
     shim_scan_vs_child,
+    spilled_sort_vs_memory_sort,
     import_datastore,
     file_get_vs_read,
 )

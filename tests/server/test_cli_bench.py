@@ -203,7 +203,9 @@ def test_ctrl_c_before_the_measurement_leaves_nothing(url: str, run: Commands) -
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, out) == (ExitCode.INTERRUPTED, ""), err
-    assert err.split() == ["Interrupted."]
+    # On a slow machine, progress comes before it.
+    assert err.splitlines()[-1] == "Interrupted."
+    assert "Traceback" not in err
     assert run("count", "/", "-r").out == "0\n"
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.clients import tables
 from tests.clients.drivers import Client, Driver, clients, unbuilt
 from tests.clients.servers import Servers
-from tests.clients.suite import all_cases
+from tests.clients.suite import FOLDER, all_cases
 from tests.support.clusters import background
 
 
@@ -42,9 +44,20 @@ def chosen(config: pytest.Config) -> list[Client]:
     return [found[name] for name in wanted]
 
 
+def is_left_to_its_own_run(client: Client, config: pytest.Config) -> bool:
+    """Whether a quick run of all tests leaves out this client, which `make clients` runs."""
+    is_quick = settings.get_current_profile_name() == "quick"
+    is_about_clients = any(FOLDER in (path := Path(each).resolve(), *path.parents) for each in config.args)
+    return client.is_other and is_quick and not is_about_clients
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "client" in metafunc.fixturenames:
-        metafunc.parametrize("client", chosen(metafunc.config), ids=str, scope="session")
+        others = pytest.mark.long("the suite of the clients, with those in other languages")
+        marks = {False: (), True: (others,)}
+        clients = [(each, is_left_to_its_own_run(each, metafunc.config)) for each in chosen(metafunc.config)]
+        parameters = [pytest.param(each, marks=marks[is_long], id=str(each)) for each, is_long in clients]
+        metafunc.parametrize("client", parameters, scope="session")
     if "case" in metafunc.fixturenames:
         topics = metafunc.config.getoption("--topic", None)
         cases = [case for case in all_cases() if not topics or case.topic in topics]
@@ -60,7 +73,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def all_chosen(pytestconfig: pytest.Config) -> list[Client]:
     """All clients that the run is about."""
-    return chosen(pytestconfig)
+    return [client for client in chosen(pytestconfig) if not is_left_to_its_own_run(client, pytestconfig)]
 
 
 @pytest.fixture(scope="session")

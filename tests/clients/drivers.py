@@ -21,6 +21,8 @@ class Client(NamedTuple):
 
     name: str
     command: tuple[str, ...]
+    #: Whether it is in another language than the suite.
+    is_other: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -33,7 +35,7 @@ def clients() -> list[Client]:
         Client("python-aio", (sys.executable, "-m", "tests.clients.python_driver", "aio")),
     ]
     drivers = {language: BUILT / language / "driver" for language in _languages()}
-    return own + [Client(language, (str(path),)) for language, path in drivers.items() if path.exists()]
+    return own + [Client(language, (str(path),), is_other=True) for language, path in drivers.items() if path.exists()]
 
 
 def unbuilt() -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from threading import get_ident
+from typing import Any
 
 import grpc
 import pytest
@@ -13,6 +15,7 @@ from datastore import aio, wire
 from datastore.aio.lift import lift
 from datastore.engine import sorting
 from datastore.lmdb import LMDBDatastore
+from datastore.spill import SpillFile
 from datastore.v1 import query_pb2, service_pb2, value_pb2
 from tests.support.serving import Running, everything
 from tests.support.waiting import until
@@ -71,6 +74,25 @@ async def test_the_files_have_no_name_and_end_with_the_call(node: Running, direc
     assert names(directory) == []
     call.cancel()
     await until(async_files(directory), [])
+
+
+async def test_files_are_written_and_read_beside_the_event_loop(node: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: dict[str, set[int]] = {"append": set(), "read": set()}
+
+    def noted(name: str) -> Callable[..., Any]:
+        made = getattr(SpillFile, name)
+
+        def call(*arguments: Any) -> Any:
+            threads[name].add(get_ident())
+            return made(*arguments)
+
+        return call
+
+    for name in threads:
+        monkeypatch.setattr(SpillFile, name, noted(name))
+    await node.query(BY_NUMBER)
+    assert all(threads.values())
+    assert get_ident() not in threads["append"] | threads["read"]
 
 
 async def test_a_stream_continues_by_its_token(node: Running) -> None:

@@ -112,7 +112,7 @@ func TestAWriteIsRepeatedInTheOrderOfItsKey(t *testing.T) {
 	part := &writePart{}
 	for place, key := range []string{"/a", "/b", "/a", "/c", "/b"} {
 		item := &pb.BatchWriteRequest_Write{Operation: &pb.BatchWriteRequest_Write_Delete{Delete: &pb.Key{Text: key}}}
-		part.add(place, item, &attempt{}, 0)
+		part.add(place, item, &attempt{})
 	}
 	results := []WriteResult{{Err: busy}, {Err: busy}, {}, {Err: &Error{Reason: ErrStoreFull}}, {Err: busy}}
 	// The first /a was overtaken by the second; both /b go again, one after the other.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
 )
 
@@ -18,16 +20,30 @@ type writePart struct {
 	size     int
 }
 
-func (p *writePart) add(place int, item *pb.BatchWriteRequest_Write, attempt *attempt, size int) {
+// itemBytes is what an item of a batch takes at most besides its key and its value or patch: lengths, a condition, an
+// expiry, an attempt.
+const itemBytes = 96
+
+// fits reports whether one more item, of so many, leaves the message within its limits; the first always does.
+func (p *writePart) fits(item *pb.BatchWriteRequest_Write, most int) bool {
+	return len(p.items) == 0 || len(p.items) < most && p.size+sizeOf(item) <= batchBytes
+}
+
+func (p *writePart) add(place int, item *pb.BatchWriteRequest_Write, attempt *attempt) {
 	p.items, p.attempts, p.places = append(p.items, item), append(p.attempts, attempt), append(p.places, place)
-	p.size += size
+	p.size += sizeOf(item)
+}
+
+func sizeOf(item *pb.BatchWriteRequest_Write) int {
+	content := max(proto.Size(item.GetPut().GetValue()), proto.Size(item.GetPatch()))
+	return len(keyOf(item)) + content + itemBytes
 }
 
 // of returns the part with only the items at these places in it.
 func (p *writePart) of(places []int) *writePart {
 	part := &writePart{atomic: p.atomic}
 	for _, place := range places {
-		part.add(p.places[place], p.items[place], p.attempts[place], 0)
+		part.add(p.places[place], p.items[place], p.attempts[place])
 	}
 	return part
 }

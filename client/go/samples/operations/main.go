@@ -46,10 +46,12 @@ func run(ctx context.Context, address string) error {
 func put(ctx context.Context, client *datastore.Client) error {
 	// [put]
 	samedan := map[string]any{"name": "Samedan", "code": "LSZS", "country": "CH", "elevation": 5600}
-	_, err := client.Put(ctx, "/Airport:LSZS", samedan)
+	if _, err := client.Put(ctx, "/Airport:LSZS", samedan); err != nil {
+		return err
+	}
 	// [/put]
 	fmt.Println("put", "/Airport:LSZS")
-	return err
+	return nil
 }
 
 func get(ctx context.Context, client *datastore.Client) error {

@@ -63,6 +63,13 @@ def test_a_message_has_a_limit_of_bytes_and_of_calls_and_always_one_call(sizes: 
     assert gather.waiting == len(sizes) - len(sent)
 
 
+def test_a_call_that_was_answered_holds_no_others() -> None:
+    gather, (first, _) = busy()
+    assert first.message is not None
+    gather.end(first.message)
+    assert first.message is None
+
+
 def test_a_call_that_must_be_alone_shares_no_message() -> None:
     gather, (first, second) = busy()
     for one in (call(0), call(1, is_alone=True), call(2)):
@@ -145,14 +152,16 @@ def test_every_call_is_in_one_message_and_no_order_is_overtaken(data: st.DataObj
             message = flying.pop(data.draw(st.integers(0, len(flying) - 1)))
             for member in message:
                 sent[member.order].append(member.waiter)
+                unsent.remove(member)
             for leader in gather.end(message):
                 note(leader)
         elif step in ("leave", "hurry"):
-            waits = [one for one in unsent if one.message is None and one.waiter not in gone]
+            waits = [one for one in unsent if one.message is None]
             if waits:
                 one = data.draw(st.sampled_from(waits))
                 if step == "leave":
                     gone.add(one.waiter)
+                    unsent.remove(one)
                     note(gather.leave(one))
                 else:
                     note(gather.hurry(one))

@@ -38,7 +38,7 @@ class GatheredCall(Generic[W]):
         self.deadline = deadline
         self.waiter = waiter
         self.is_alone = is_alone
-        #: The calls of its message, in their order; None while it waits.
+        #: The calls of its message, in their order; None while it waits, and once they are answered.
         self.message: list[GatheredCall[W]] | None = None
         #: Whether its caller sends the message: the one with the latest deadline, which applies to the message.
         self.leads = False
@@ -86,6 +86,9 @@ class Gather(Generic[W]):
     def end(self, message: Sequence[GatheredCall[W]]) -> list[GatheredCall[W]]:
         """Note that a message was answered. Returns the leaders of those that begin now."""
         self._forget(message)
+        for call in message:
+            # Otherwise each would hold all, itself included, until the garbage collector runs.
+            call.message = None
         self._free += 1
         self.is_busy = len(message) > 1
         leaders = []

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
-from datastore.model.errors import DeadlineExceededError, OverloadedError, UnavailableError, own_error
+from datastore.model.errors import DeadlineExceededError, OverloadedError, UnavailableError, own_error, without_frames
 from datastore.sync._concurrency import Lock, give_way
 from datastore_client._calls import Waiter, led
 from datastore_client._connection import Connection
@@ -123,6 +123,7 @@ class Gathering(Generic[T, R]):
             for caller, result in zip(callers, results, strict=True):
                 caller.result = result
         except Exception as error:  # noqa: BLE001 - every caller raises it
+            without_frames(error)
             for caller in callers:
                 caller.error = error
         except BaseException:

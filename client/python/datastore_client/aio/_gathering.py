@@ -11,7 +11,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from datastore.aio._concurrency import Lock, give_way
-from datastore.model.errors import DeadlineExceededError, OverloadedError, UnavailableError, own_error
+from datastore.model.errors import DeadlineExceededError, OverloadedError, UnavailableError, own_error, without_frames
 from datastore_client._gather import HURRY_S, Gather, GatheredCall
 from datastore_client._retry import RETRY_AFTER_S
 from datastore_client._slots import WAITING_CALLS
@@ -121,6 +121,7 @@ class Gathering(Generic[T, R]):
             for caller, result in zip(callers, results, strict=True):
                 caller.result = result
         except Exception as error:  # noqa: BLE001 - every caller raises it
+            without_frames(error)
             for caller in callers:
                 caller.error = error
         except BaseException:

@@ -25,6 +25,8 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 
 /**
  * A server on a free port of this machine. It keeps values in memory; it holds gets of {@code
@@ -32,6 +34,14 @@ import java.util.concurrent.atomic.AtomicInteger;
  */
 final class LocalServer extends DatastoreServiceGrpc.DatastoreServiceImplBase
     implements AutoCloseable {
+  /** It would log each call that a test cancels. Held, because loggers are forgotten otherwise. */
+  private static final Logger STREAM_ERRORS =
+      Logger.getLogger("io.grpc.netty.shaded.io.grpc.netty.NettyServerHandler");
+
+  static {
+    STREAM_ERRORS.setLevel(Level.OFF);
+  }
+
   static final String HELD = "/held";
   static final int MESSAGES = 200;
   private static final int MESSAGE_BYTES = 256 * 1024;

@@ -1,0 +1,39 @@
+// The changes of a watch over as many calls as needed. docs/protocol.md, "Watching".
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "datastore/client.h"
+#include "datastore/v1/service.pb.h"
+#include "server_stream.h"
+
+namespace datastore::detail {
+
+class WatchReader {
+ public:
+  // Waits until the watch has begun.
+  WatchReader(std::shared_ptr<Connection> connection, const Query& query, const WatchOptions& options);
+
+  // Waits for the next changes; nothing if it was cancelled.
+  std::optional<ChangeBatch> next();
+  [[nodiscard]] const std::string& token() const noexcept { return request_.resume_token(); }
+  void cancel() noexcept { cancellation_.cancel(); }
+
+ private:
+  using Stream = ServerStream<pb::WatchResponse>;
+
+  // The next message; nothing if it was cancelled. Continues calls that are cut off.
+  std::optional<pb::WatchResponse> message();
+  void recover();
+
+  std::shared_ptr<Connection> connection_;
+  pb::WatchRequest request_;
+  Policy policy_;
+  Cancellation cancellation_;
+  std::optional<Stream> stream_;
+  std::vector<Change> held_;  // those of a batch that is not complete
+};
+
+}  // namespace datastore::detail

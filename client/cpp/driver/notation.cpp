@@ -104,6 +104,7 @@ Value value_of(const Json& json) {
     for (const auto& [name, value] : content.items()) map.emplace(name, value_of(value));
     return map;
   }
+  if (kind == "timestamp_ns") throw Unsupported("a Timestamp has microseconds: finer ones do not compile");
   if (kind == "utf16") throw Unsupported("strings are UTF-8");
   throw Unsupported("the compiler refuses other types");
 }
@@ -263,18 +264,18 @@ Json to_json(const Error& error) {
 
 Json to_json(const Summary& summary) {
   constexpr std::array<const char*, 3> reasons{"EXHAUSTED", "LIMIT", "PARTIAL"};
-  return {{"reason", reasons[static_cast<std::size_t>(summary.reason)]},
-          {"entries", std::to_string(summary.entries)},
-          {"unreachable", names_of(summary.unreachable)}};
+  Json json = {{"reason", reasons[static_cast<std::size_t>(summary.reason)]},
+               {"entries", std::to_string(summary.entries)},
+               {"unreachable", names_of(summary.unreachable)}};
+  if (summary.explanation) json["explained"] = summary.explanation->store;
+  return json;
 }
 
 Json to_json(const Change& change) {
   constexpr std::array<const char*, 3> kinds{"PUT", "DELETE", "EXPIRE"};
-  Json entry = {{"key", change.key.text()}};
+  Json entry = {{"key", change.key.text()}, {"metadata", {{"version", std::to_string(change.version)}}}};
   if (!change.value.is_null()) entry["value"] = to_json(change.value);
-  return {{"kind", kinds[static_cast<std::size_t>(change.kind)]},
-          {"entry", std::move(entry)},
-          {"version", std::to_string(change.version)}};
+  return {{"kind", kinds[static_cast<std::size_t>(change.kind)]}, {"entry", std::move(entry)}};
 }
 
 Json found(const std::optional<Value>& value, const std::optional<Metadata>& metadata) {

@@ -24,7 +24,7 @@ std::vector<std::string> split(const std::string& line) {
       is_quoted = !is_quoted;
     } else if (line[at] == ',' && !is_quoted) {
       fields.emplace_back();
-    } else {
+    } else if (line[at] != '\r') {
       fields.back() += line[at];
     }
   }

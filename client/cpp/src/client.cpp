@@ -213,18 +213,16 @@ std::vector<Group> Client::aggregate(const Query& query, const std::vector<Aggre
   detail::Policy policy(connection_->options().query_timeout);
   detail::Cancellation cancellation;
   while (true) {
-    detail::ServerStream<pb::AggregateResponse> stream(
-        *connection_, policy, cancellation,
-        [&](Stub& stub, grpc::ClientContext* context) { return stub.Aggregate(context, request); });
+    detail::ServerStream<pb::AggregateRequest, pb::AggregateResponse> stream(*connection_, policy, cancellation,
+                                                                             &Stub::async::Aggregate, request);
     std::vector<Group> groups;
-    pb::AggregateResponse response;
-    while (stream.read(response)) {
-      for (auto& group : *response.mutable_groups()) groups.push_back(detail::read_group(group));
-      if (!response.has_summary()) continue;
-      if (static_cast<std::size_t>(response.summary().groups()) == groups.size()) return groups;
-      break;
+    bool has_summary = false;
+    while (pb::AggregateResponse* response = has_summary ? nullptr : stream.read()) {
+      for (auto& group : *response->mutable_groups()) groups.push_back(detail::read_group(group));
+      has_summary = response->has_summary();
+      if (has_summary && static_cast<std::size_t>(response->summary().groups()) == groups.size()) return groups;
     }
-    const auto failure = response.has_summary() ? std::nullopt : stream.failure();
+    const auto failure = has_summary ? std::nullopt : stream.failure();
     if (!failure) {
       throw TruncatedStreamError(Reason::truncated_stream,
                                  "the groups from " + connection_->server() + " ended without their summary");

@@ -50,7 +50,7 @@ Group read_group(pb::AggregateResponse::Group& message);
 // Cuts an entry that was sent whole, so that it can be sent back, to what the query asks for.
 void cut_last(const pb::Query& query, Entry& entry);
 Change read_change(pb::EntryChange& message);
-std::string explained(const pb::Explanation& explanation);
+Explanation read_explanation(const pb::Explanation& message);
 
 // Writes.
 

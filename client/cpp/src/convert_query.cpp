@@ -1,6 +1,7 @@
 // Queries, positions, aggregates and changes.
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "convert.h"
 #include "datastore/error.h"
@@ -24,14 +25,16 @@ bool is_of_metadata(const Order& order) {
 
 bool is_beside_value(const Order& order) { return order.field_path == "__key__" || is_of_metadata(order); }
 
+[[noreturn]] void refuse(const std::string& why, std::string field) {
+  throw InvalidQueryError(Reason::invalid_query, why, ErrorDetails{.field = std::move(field)});
+}
+
 [[noreturn]] void refuse_depth(const char* limit, int maximum, const std::string& why) {
   throw LimitExceededError(Reason::limit_exceeded, why, ErrorDetails{.limit = limit, .maximum = maximum});
 }
 
 [[noreturn]] void refuse_position(const Key& key, const std::string& lacks, std::string field) {
-  throw InvalidQueryError(Reason::invalid_query,
-                          "the position of " + key.text() + " in these orders is not known without " + lacks,
-                          ErrorDetails{.field = std::move(field)});
+  refuse("the position of " + key.text() + " in these orders is not known without " + lacks, std::move(field));
 }
 
 int depth_of(const Value& value) {
@@ -112,6 +115,7 @@ void write_position(const Entry& entry, const std::vector<Order>& orders, const 
 }  // namespace
 
 void QueryAccess::write(const Query& query, pb::Query& message) {
+  if (query.keys_only_ && !query.fields_.empty()) refuse("a keys-only query has no fields to return", "query.fields");
   message.mutable_key()->set_text(query.key_.text());
   message.set_scope(query.recursive_ ? pb::QUERY_SCOPE_RECURSIVE : pb::QUERY_SCOPE_COLLECTION);
   for (const Filter& filter : query.filters_) write_filter(filter, 0, *message.add_filters());
@@ -128,8 +132,40 @@ void QueryAccess::write(const Query& query, pb::Query& message) {
 
 namespace detail {
 
+namespace {
+
+void check_path(const std::string& path, const char* field) {
+  if (const auto why = invalid_path(path)) refuse(*why, field);
+}
+
+// What is computed, and by what groups are sorted. Throws InvalidQueryError for what no server accepts.
+void check_aggregate(const std::vector<Aggregation>& aggregations, const Grouping& grouping) {
+  if (aggregations.empty()) refuse("an aggregate computes at least one value", "aggregations");
+  std::set<std::string> names;
+  for (const std::string& path : grouping.group_by) {
+    check_path(path, "group_by");
+    if (!names.insert(path).second) refuse("groups are made by " + shown(path) + " twice", "group_by");
+  }
+  for (const Aggregation& each : aggregations) {
+    if (each.function != Aggregation::Function::count || !each.field_path.empty())
+      check_path(each.field_path, "aggregations");
+    if (each.name.empty() || !names.insert(each.name).second) {
+      refuse("each aggregation has a name of its own, and not " + shown(each.name), "aggregations");
+    }
+  }
+  for (const Order& order : grouping.orders) {
+    if (!names.contains(order.field_path)) {
+      refuse("groups are sorted by a field of group_by or an aggregation, not by " + shown(order.field_path), "orders");
+    }
+  }
+  if (grouping.limit.value_or(0) < 0) refuse("a limit must be at least 0", "limit");
+}
+
+}  // namespace
+
 pb::AggregateRequest aggregate_request(const Query& query, const std::vector<Aggregation>& aggregations,
                                        const Grouping& grouping) {
+  check_aggregate(aggregations, grouping);
   pb::AggregateRequest request;
   QueryAccess::write(query, *request.mutable_query());
   for (const Aggregation& each : aggregations) {
@@ -169,21 +205,20 @@ Change read_change(pb::EntryChange& message) {
   return change;
 }
 
-std::string explained(const pb::Explanation& explanation) {
-  constexpr std::array<std::string_view, 4> supports{"unknown", "afterwards", "in part", "in the store"};
-  std::string text = explanation.kind();
-  if (!explanation.shard().empty()) text += " " + explanation.shard();
-  if (!explanation.description().empty()) text += " (" + explanation.description() + ")";
-  text +=
-      ": examined " + std::to_string(explanation.scanned()) + ", returned " + std::to_string(explanation.returned());
-  for (const auto& part : explanation.parts()) {
+Explanation read_explanation(const pb::Explanation& message) {
+  constexpr std::array<std::string_view, 4> supports{"unknown", "applied afterwards", "applied in part", "applied"};
+  Explanation explanation;
+  explanation.store = message.kind();
+  explanation.shard = message.shard();
+  explanation.scanned = message.scanned();
+  explanation.returned = message.returned();
+  explanation.note = message.note();
+  for (const auto& part : message.parts()) {
     const auto support = static_cast<std::size_t>(part.support());
-    text += "; " + part.text() + " " + std::string(supports[support < supports.size() ? support : 0]);
+    explanation.parts.push_back(part.text() + ": " + std::string(supports[support < supports.size() ? support : 0]));
   }
-  if (!explanation.note().empty()) text += "; " + explanation.note();
-  text += "\n";
-  for (const auto& child : explanation.children()) text += explained(child);
-  return text;
+  for (const auto& child : message.children()) explanation.children.push_back(read_explanation(child));
+  return explanation;
 }
 
 }  // namespace detail

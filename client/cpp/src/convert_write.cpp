@@ -1,4 +1,6 @@
 // Puts, patches, conditions and expiries.
+#include <set>
+
 #include "convert.h"
 #include "datastore/error.h"
 #include "utf8.h"
@@ -8,7 +10,26 @@ namespace datastore::detail {
 namespace {
 
 constexpr std::int64_t entry_bytes = 3 * 1024 * 1024;
+constexpr std::size_t most_changes = 256;
 constexpr std::int64_t us_per_s = 1'000'000;
+
+[[noreturn]] void refuse(const std::string& why) {
+  throw InvalidError(Reason::invalid, why, ErrorDetails{.field = "patch.changes"});
+}
+
+void check_changes(const std::vector<Patch::Change>& changes) {
+  if (changes.empty()) refuse("a patch has at least one change");
+  if (changes.size() > most_changes) refuse("a patch has at most 256 changes, got " + std::to_string(changes.size()));
+  std::set<std::string> paths;
+  for (const Patch::Change& change : changes) {
+    if (!paths.insert(change.field_path).second) refuse("a patch changes " + shown(change.field_path) + " twice");
+  }
+  for (const std::string& path : paths) {
+    for (std::size_t dot = path.find('.'); dot != std::string::npos; dot = path.find('.', dot + 1)) {
+      if (paths.contains(path.substr(0, dot))) refuse("a patch changes " + shown(path) + ", and all that it is in");
+    }
+  }
+}
 
 void write_change(const Patch::Change& change, pb::FieldChange& message) {
   message.set_field_path(change.field_path);
@@ -42,9 +63,7 @@ void write_put(const Key& key, const Value& value, pb::Entry& message) {
 }
 
 void write_patch(const Key& key, const Patch& patch, pb::Patch& message) {
-  if (patch.changes().empty()) {
-    throw InvalidError(Reason::invalid, "a patch has at least one change", ErrorDetails{.field = "patch.changes"});
-  }
+  check_changes(patch.changes());
   message.mutable_key()->set_text(key.text());
   message.set_create(patch.creates());
   for (const Patch::Change& change : patch.changes()) write_change(change, *message.add_changes());

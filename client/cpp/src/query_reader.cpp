@@ -1,16 +1,11 @@
 #include "query_reader.h"
 
-#include <google/protobuf/arena.h>
-
 #include "convert.h"
 #include "status.h"
 
 namespace datastore::detail {
 
 namespace {
-
-// A message of results has about 256 KiB; its strings are elsewhere.
-constexpr std::size_t arena_block_bytes = 64 * 1024;
 
 [[noreturn]] void truncated(const std::string& why) { throw TruncatedStreamError(Reason::truncated_stream, why); }
 
@@ -29,13 +24,8 @@ bool QueryReader::read(std::vector<Entry>& batch) {
   while (!summary_) {
     if (cancellation_.is_cancelled()) return false;
     if (!stream_) begin();
-    // Messages of many small parts; freed at once. What they hold is moved out before.
-    google::protobuf::ArenaOptions blocks;
-    blocks.start_block_size = arena_block_bytes;
-    google::protobuf::Arena arena(blocks);
-    auto& response = *google::protobuf::Arena::CreateMessage<pb::QueryResponse>(&arena);
-    if (stream_->read(response)) {
-      if (take(response, batch)) return !batch.empty();
+    if (pb::QueryResponse* response = stream_->read()) {
+      if (take(*response, batch)) return !batch.empty();
     } else {
       recover();
     }
@@ -46,9 +36,7 @@ bool QueryReader::read(std::vector<Entry>& batch) {
 void QueryReader::begin() {
   begun_at_ = request_.resume_token();
   of_call_ = 0;
-  stream_.emplace(
-      *connection_, *policy_, cancellation_,
-      [this](pb::DatastoreService::Stub& stub, grpc::ClientContext* context) { return stub.Query(context, request_); });
+  stream_.emplace(*connection_, *policy_, cancellation_, &pb::DatastoreService::Stub::async::Query, request_);
 }
 
 bool QueryReader::take(pb::QueryResponse& response, std::vector<Entry>& batch) {
@@ -60,8 +48,9 @@ bool QueryReader::take(pb::QueryResponse& response, std::vector<Entry>& batch) {
     *request_.mutable_last_entry() = response.entries(response.entries_size() - 1);
   }
   take_entries(response, batch);
-  if (response.has_summary()) end(response.summary());
-  return !batch.empty() || response.has_summary();
+  const bool is_last = response.has_summary();
+  if (is_last) end(response.summary());
+  return is_last || !batch.empty();
 }
 
 void QueryReader::take_entries(pb::QueryResponse& response, std::vector<Entry>& batch) {
@@ -73,7 +62,6 @@ void QueryReader::take_entries(pb::QueryResponse& response, std::vector<Entry>& 
 }
 
 void QueryReader::end(const pb::QuerySummary& summary) {
-  stream_.reset();
   if (summary.entries() != of_call_) {
     truncated(connection_->server() + " sent " + std::to_string(summary.entries()) + " entries, but " +
               std::to_string(of_call_) + " arrived");
@@ -86,7 +74,9 @@ void QueryReader::end(const pb::QuerySummary& summary) {
   for (const pb::ShardSummary& shard : summary.shards()) {
     if (shard.has_status()) summary_->unreachable.push_back({shard.shard(), error_of(shard.status())});
   }
-  if (summary.has_explanation()) summary_->explanation = explained(summary.explanation());
+  if (summary.has_explanation()) summary_->explanation = read_explanation(summary.explanation());
+  // With the message that the summary is in.
+  stream_.reset();
 }
 
 void QueryReader::recover() {

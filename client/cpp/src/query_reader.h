@@ -21,7 +21,7 @@ class QueryReader {
   void cancel() noexcept { cancellation_.cancel(); }
 
  private:
-  using Stream = ServerStream<pb::QueryResponse>;
+  using Stream = ServerStream<pb::QueryRequest, pb::QueryResponse>;
 
   void begin();
   // Takes what a message says; true if it has entries, or was the last.

@@ -1,8 +1,10 @@
 // One streaming call, and the ways to end it from outside.
 #pragma once
 
-#include <grpcpp/support/sync_stream.h>
+#include <google/protobuf/arena.h>
+#include <grpcpp/support/client_callback.h>
 
+#include <array>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -45,55 +47,105 @@ class Cancellation {
   grpc::ClientContext* context_ = nullptr;
 };
 
-// A call whose responses are read one by one. Takes one of the client's places for streams until it is destroyed.
-template <typename Response>
-class ServerStream {
+// A call whose responses are read one by one; the next one is received while one is looked at. Made by gRPC's
+// callbacks, because with them its threads keep answering the server's pings while nobody reads. Takes one of the
+// client's places for streams until it is destroyed.
+template <typename Request, typename Response>
+class ServerStream final : private grpc::ClientReadReactor<Response> {
  public:
-  using Reader = std::unique_ptr<grpc::ClientReader<Response>>;
+  using Stub = pb::DatastoreService::Stub;
+  using Method = void (Stub::async::*)(grpc::ClientContext*, const Request*, grpc::ClientReadReactor<Response>*);
 
-  // `begin` makes the call: (Stub&, ClientContext*) -> Reader.
-  template <typename Begin>
-  ServerStream(Connection& connection, Policy& policy, Cancellation& cancellation, const Begin& begin)
+  ServerStream(Connection& connection, Policy& policy, Cancellation& cancellation, Method method, Request request)
       : connection_(connection),
         policy_(policy),
         cancellation_(cancellation),
         place_(connection.stream_place(policy)),
-        address_(connection.current()) {
+        address_(connection.current()),
+        request_(std::move(request)) {
     connection.prepare(context_, policy);
-    reader_ = begin(connection.streams(address_), &context_);
+    (connection.streams(address_).async()->*method)(&context_, &request_, this);
+    this->StartRead(messages_[0].renew());
+    this->StartCall();
     cancellation_.watch(&context_);
   }
   ServerStream(const ServerStream&) = delete;
   ServerStream& operator=(const ServerStream&) = delete;
   ~ServerStream() {
     cancellation_.watch(nullptr);
-    if (reader_ == nullptr) return;
     context_.TryCancel();
-    reader_->Finish();
+    wait_until_done();
   }
 
-  // Reads the next message. False at the end, and if the call failed: see `failure`.
-  bool read(Response& message) {
-    if (!reader_->Read(&message)) return false;
+  // The next message, which belongs to the stream, until `read` is called again. nullptr at the end, and if the call
+  // failed: see `failure`.
+  Response* read() {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return has_message_ || has_ended_; });
+      if (!has_message_) return nullptr;
+      has_message_ = false;
+    }
     connection_.note_answer();
     policy_.saw_message();
-    return true;
+    Response* message = messages_[next_].message;
+    next_ = 1 - next_;
+    this->StartRead(messages_[next_].renew());
+    return message;
   }
 
-  // Why the call ended; nothing if it came to its end. Only after `read` was false.
+  // Why the call ended; nothing if it came to its end. Only after the last `read`.
   std::optional<Error> failure() {
-    const grpc::Status status = std::exchange(reader_, nullptr)->Finish();
-    return connection_.ended(status, address_, policy_, true);
+    wait_until_done();
+    return connection_.ended(status_, address_, policy_, true);
   }
 
  private:
+  // A message of many small parts, which are freed at once.
+  struct Message {
+    google::protobuf::Arena arena;
+    Response* message = nullptr;
+
+    Response* renew() {
+      arena.Reset();
+      return message = google::protobuf::Arena::CreateMessage<Response>(&arena);
+    }
+  };
+
+  void OnReadDone(bool ok) override {
+    const std::scoped_lock lock(mutex_);
+    (ok ? has_message_ : has_ended_) = true;
+    changed_.notify_all();
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    // Notified with the lock, because this may be gone as soon as it is free.
+    const std::scoped_lock lock(mutex_);
+    status_ = status;
+    is_done_ = true;
+    changed_.notify_all();
+  }
+
+  void wait_until_done() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return is_done_; });
+  }
+
   Connection& connection_;
   Policy& policy_;
   Cancellation& cancellation_;
   Place place_;
   std::size_t address_;
+  Request request_;
   grpc::ClientContext context_;
-  Reader reader_;
+  std::array<Message, 2> messages_;
+  std::size_t next_ = 0;  // the one that is received
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool has_message_ = false;
+  bool has_ended_ = false;
+  bool is_done_ = false;
+  grpc::Status status_;
 };
 
 }  // namespace datastore::detail

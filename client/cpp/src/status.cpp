@@ -109,6 +109,22 @@ Reason reason_of_code(int code, bool has_retry_info) {
   }
 }
 
+// The name of a code that has no class here.
+std::string name_of_code(int code) {
+  switch (code) {
+    case grpc::NOT_FOUND:
+      return "NOT_FOUND";
+    case grpc::ALREADY_EXISTS:
+      return "ALREADY_EXISTS";
+    case grpc::FAILED_PRECONDITION:
+      return "FAILED_PRECONDITION";
+    case grpc::ABORTED:
+      return "ABORTED";
+    default:
+      return "code " + std::to_string(code);
+  }
+}
+
 std::int64_t number(const std::string& text) {
   std::int64_t parsed = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed);
@@ -172,7 +188,7 @@ Error error_of(const google::rpc::Status& status) {
   if (const auto request = detail_of<google::rpc::RequestInfo>(status)) details.request_id = request->request_id();
   if (retry && (reason == Reason::unavailable || reason == Reason::overloaded)) details.retry_after = delay_of(*retry);
   std::string text = status.message();
-  if (!known && reason == Reason::datastore) text = "code " + std::to_string(status.code()) + ": " + text;
+  if (!known && reason == Reason::datastore) text = name_of_code(status.code()) + ": " + text;
   return {reason, text, std::move(details)};
 }
 

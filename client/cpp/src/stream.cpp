@@ -28,7 +28,13 @@ std::optional<Entry> QueryStream::next() {
 
 void QueryStream::refill() {
   place_ = 0;
-  done_ = !reader_->read(batch_);
+  done_ = true;  // also after an error
+  try {
+    done_ = !reader_->read(batch_);
+  } catch (...) {
+    batch_.clear();
+    throw;
+  }
 }
 
 const Summary& QueryStream::summary() const {

@@ -4,19 +4,32 @@
 
 namespace datastore::detail {
 
+namespace {
+
+void check_watched(const pb::Query& query) {
+  const bool is_plain = query.orders().empty() && !query.has_limit() && query.offset() == 0 &&
+                        query.field_paths().empty() && !query.has_start_after() && !query.include_metadata();
+  if (is_plain) return;
+  throw InvalidQueryError(Reason::invalid_query, "a watch selects by key, scope and filters only",
+                          ErrorDetails{.field = "query"});
+}
+
+}  // namespace
+
 WatchReader::WatchReader(std::shared_ptr<Connection> connection, const Query& query, const WatchOptions& options)
     : connection_(std::move(connection)), policy_(std::chrono::milliseconds::max()) {
   QueryAccess::write(query, *request_.mutable_query());
+  check_watched(request_.query());
   request_.set_initial(options.initial);
   request_.set_resume_token(options.token);
   // It has no changes.
-  if (const auto first = message(); first && !first->resume_token().empty()) {
+  if (const pb::WatchResponse* first = message(); first != nullptr && !first->resume_token().empty()) {
     request_.set_resume_token(first->resume_token());
   }
 }
 
 std::optional<ChangeBatch> WatchReader::next() {
-  while (auto response = message()) {
+  while (pb::WatchResponse* response = message()) {
     for (pb::EntryChange& change : *response->mutable_changes()) held_.push_back(read_change(change));
     // More messages of the same batch follow.
     if (response->resume_token().empty()) continue;
@@ -28,20 +41,16 @@ std::optional<ChangeBatch> WatchReader::next() {
   return std::nullopt;
 }
 
-std::optional<pb::WatchResponse> WatchReader::message() {
+pb::WatchResponse* WatchReader::message() {
   while (!cancellation_.is_cancelled()) {
     if (!stream_) {
       held_.clear();
-      stream_.emplace(*connection_, policy_, cancellation_,
-                      [this](pb::DatastoreService::Stub& stub, grpc::ClientContext* context) {
-                        return stub.Watch(context, request_);
-                      });
+      stream_.emplace(*connection_, policy_, cancellation_, &pb::DatastoreService::Stub::async::Watch, request_);
     }
-    pb::WatchResponse response;
-    if (stream_->read(response)) return response;
+    if (pb::WatchResponse* response = stream_->read()) return response;
     recover();
   }
-  return std::nullopt;
+  return nullptr;
 }
 
 void WatchReader::recover() {

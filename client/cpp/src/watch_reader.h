@@ -22,10 +22,10 @@ class WatchReader {
   void cancel() noexcept { cancellation_.cancel(); }
 
  private:
-  using Stream = ServerStream<pb::WatchResponse>;
+  using Stream = ServerStream<pb::WatchRequest, pb::WatchResponse>;
 
-  // The next message; nothing if it was cancelled. Continues calls that are cut off.
-  std::optional<pb::WatchResponse> message();
+  // The next message; nullptr if it was cancelled. Continues calls that are cut off.
+  pb::WatchResponse* message();
   void recover();
 
   std::shared_ptr<Connection> connection_;

@@ -75,14 +75,25 @@ struct MissingShard {
   Error error;
 };
 
+// How one store, and those it is composed of, evaluated a query. Its texts are for people.
+struct Explanation {
+  std::string store;               // its kind, e.g. "sharded"
+  std::string shard;               // the name of the shard that it is, if it is one
+  std::vector<std::string> parts;  // of the query, and how much of each the store applied
+  std::int64_t scanned = 0;        // how many entries it examined
+  std::int64_t returned = 0;       // how many it returned
+  std::string note;                // what is missing here, and why
+  std::vector<Explanation> children;
+};
+
 // How the results of a query ended.
 struct Summary {
   enum class Reason : std::uint8_t { exhausted, limit, partial };
 
   Reason reason = Reason::exhausted;
-  std::int64_t entries = 0;               // how many entries were given out, over all calls
-  std::vector<MissingShard> unreachable;  // with `partial`
-  std::string explanation;                // if it was asked for: how the query was evaluated, for people
+  std::int64_t entries = 0;                // how many entries were given out, over all calls
+  std::vector<MissingShard> unreachable;   // with `partial`
+  std::optional<Explanation> explanation;  // if it was asked for
 };
 
 // One page of a query's results.

@@ -65,6 +65,8 @@ class ServerStream final : private grpc::ClientReadReactor<Response> {
         request_(std::move(request)) {
     connection.prepare(context_, policy);
     (connection.streams(address_).async()->*method)(&context_, &request_, this);
+    // Reads are begun from outside of callbacks, so the call must not be over before `end_reading`.
+    this->AddHold();
     this->StartRead(messages_[0].renew());
     this->StartCall();
     cancellation_.watch(&context_);
@@ -74,17 +76,16 @@ class ServerStream final : private grpc::ClientReadReactor<Response> {
   ~ServerStream() {
     cancellation_.watch(nullptr);
     context_.TryCancel();
+    end_reading();
     wait_until_done();
   }
 
   // The next message, which belongs to the stream, until `read` is called again. nullptr at the end, and if the call
   // failed: see `failure`.
   Response* read() {
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return has_message_ || has_ended_; });
-      if (!has_message_) return nullptr;
-      has_message_ = false;
+    if (!wait_for_message()) {
+      end_reading();
+      return nullptr;
     }
     connection_.note_answer();
     policy_.saw_message();
@@ -126,6 +127,16 @@ class ServerStream final : private grpc::ClientReadReactor<Response> {
     changed_.notify_all();
   }
 
+  bool wait_for_message() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return has_message_ || has_ended_; });
+    return std::exchange(has_message_, false);
+  }
+
+  void end_reading() {
+    if (std::exchange(may_read_, false)) this->RemoveHold();
+  }
+
   void wait_until_done() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return is_done_; });
@@ -140,6 +151,7 @@ class ServerStream final : private grpc::ClientReadReactor<Response> {
   grpc::ClientContext context_;
   std::array<Message, 2> messages_;
   std::size_t next_ = 0;  // the one that is received
+  bool may_read_ = true;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool has_message_ = false;

@@ -157,10 +157,11 @@ Entry Client::update(const Key& key, const std::function<Value(std::optional<Val
   while (true) {
     std::optional<Entry> entry = get_entry(key);
     // A store without versions sends no metadata, and has refused the call.
-    const Condition condition = entry ? Condition::version(entry->metadata.value().version) : Condition::absent();
+    WriteOptions options{entry ? Condition::version(entry->metadata.value().version) : Condition::absent(), {}};
+    if (entry && entry->metadata->expire_time) options.expiry = Expiry::at(*entry->metadata->expire_time);
     Value changed = change(entry ? std::optional(std::move(entry->value)) : std::nullopt);
     try {
-      const auto written = put(key, changed, {condition, {}});
+      const auto written = put(key, changed, options);
       return {key, std::move(changed), written};
     } catch (const ConditionFailedError& error) {
       const auto wait = policy.backoff(error);

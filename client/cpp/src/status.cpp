@@ -174,22 +174,27 @@ Error with_text(const Error& error, Reason reason, const std::string& text, bool
   return {reason, text, std::move(details)};
 }
 
-}  // namespace
-
-Error error_of(const google::rpc::Status& status) {
+// The error that a status states.
+Error stated(const google::rpc::Status& status) {
   const auto info = detail_of<google::rpc::ErrorInfo>(status);
   const auto retry = detail_of<google::rpc::RetryInfo>(status);
   const bool is_ours = info && info->domain() == "datastore";
   const std::optional<Reason> known = is_ours ? reason_of(info->reason()) : std::nullopt;
-  Reason reason = known ? *known : reason_of_code(status.code(), retry.has_value());
-  // The server's store was closed, not this client's.
-  if (reason == Reason::datastore_closed) reason = Reason::unavailable;
+  const Reason reason = known ? *known : reason_of_code(status.code(), retry.has_value());
   ErrorDetails details = is_ours ? facts_of(*info) : ErrorDetails{};
   if (const auto request = detail_of<google::rpc::RequestInfo>(status)) details.request_id = request->request_id();
   if (retry && (reason == Reason::unavailable || reason == Reason::overloaded)) details.retry_after = delay_of(*retry);
   std::string text = status.message();
   if (!known && reason == Reason::datastore) text = name_of_code(status.code()) + ": " + text;
   return {reason, text, std::move(details)};
+}
+
+}  // namespace
+
+Error error_of(const google::rpc::Status& status) {
+  Error error = stated(status);
+  // The server's store was closed, not this client's.
+  return error.reason() == Reason::datastore_closed ? with_text(error, Reason::unavailable, error.what()) : error;
 }
 
 Error error_of(const grpc::Status& status, const FailedCall& call) {
@@ -239,7 +244,7 @@ Error decode_error(std::string_view status) {
   if (!message.ParseFromArray(status.data(), static_cast<int>(status.size()))) {
     return {Reason::internal, "the status of an error cannot be read"};
   }
-  return detail::error_of(message);
+  return detail::stated(message);
 }
 
 }  // namespace datastore::wire

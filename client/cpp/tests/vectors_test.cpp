@@ -245,9 +245,7 @@ TEST(Vectors, PatchesAreTheirMessages) {
 TEST(Vectors, StatusesAreTheirErrors) {
   for (const Json& each : vectors("wire_errors")) {
     const Error error = wire::decode_error(bytes_of(each["status"]));
-    // What was closed is the server's store, not this client.
-    const std::string reason = each["reason"] == "DATASTORE_CLOSED" ? "UNAVAILABLE" : each["reason"];
-    EXPECT_EQ(to_string(error.reason()), reason) << each;
+    EXPECT_EQ(to_string(error.reason()), each["reason"]) << each;
     EXPECT_EQ(error.what(), each["message"]) << each;
     const Json& facts = each["facts"];
     EXPECT_EQ(error.details().shard, facts.value("shard", "")) << each;

@@ -1,5 +1,5 @@
-# The messages: gen/ if the installed protobuf is the release that made it, because generated C++ compiles only with that
-# one; otherwise generated anew from protos/clients.binpb when it is built.
+# The messages: gen/ if the installed protobuf is the release that made it, because generated C++ compiles only with
+# that one; otherwise generated anew from protos/clients.binpb when they are built.
 set(DATASTORE_PROTOS
   datastore/v1/value.proto datastore/v1/query.proto datastore/v1/service.proto
   google/rpc/status.proto google/rpc/error_details.proto)

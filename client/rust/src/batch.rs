@@ -187,3 +187,65 @@ pub(crate) fn fewer_items(error: &Error, items: usize) -> Option<usize> {
     let most = usize::try_from(details.maximum.filter(|_| is_limit)?).ok()?;
     (1..items).contains(&most).then_some(most)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{wire::write_message, write::Write};
+
+    fn part(keys: &[&str], is_atomic: bool) -> Part {
+        let mut part = Part::new(is_atomic);
+        for (place, key) in keys.iter().enumerate() {
+            part.add(place, write_message(Write::put(*key, 1).unwrap()).unwrap(), None);
+        }
+        part
+    }
+
+    fn busy() -> Outcome {
+        Err(Error::new(Reason::Overloaded, "busy").with_retry_after(std::time::Duration::ZERO))
+    }
+
+    fn failed() -> Outcome {
+        Err(Error::new(Reason::ConditionFailed, "no"))
+    }
+
+    #[test]
+    fn a_write_is_repeated_unless_a_later_one_of_its_key_was_made() {
+        let mut part = part(&["/a", "/b", "/a", "/c"], false);
+        let mut results = vec![Ok(None); 4];
+        let again = part.settle(vec![busy(), busy(), Ok(None), failed()], &mut results);
+        assert_eq!(again.map(|error| error.reason()), Some(Reason::Overloaded));
+        assert_eq!(part.places, [1]);
+        assert_eq!(results[0].as_ref().unwrap_err().reason(), Reason::Overloaded);
+        assert_eq!(results[3].as_ref().unwrap_err().reason(), Reason::ConditionFailed);
+    }
+
+    #[test]
+    fn writes_of_a_key_are_repeated_together() {
+        let mut part = part(&["/a", "/a"], false);
+        part.settle(vec![busy(), busy()], &mut [Ok(None), Ok(None)]);
+        assert_eq!(part.places, [0, 1]);
+    }
+
+    #[test]
+    fn an_atomic_batch_is_repeated_as_a_whole() {
+        let mut results = vec![Ok(None); 2];
+        assert!(part(&["/a", "/b"], true).settle(vec![busy(), busy()], &mut results).is_some());
+        assert!(part(&["/a", "/b"], true).settle(vec![busy(), failed()], &mut results).is_none());
+    }
+
+    #[test]
+    fn parts_have_so_many_items_as_a_server_takes() {
+        let parts = part(&["/a", "/b", "/c"], false).split(2);
+        assert_eq!(parts.iter().map(|part| part.places.clone()).collect::<Vec<_>>(), [vec![0, 1], vec![2]]);
+    }
+
+    #[test]
+    fn the_first_write_always_fits() {
+        let large = write_message(Write::put("/a", "x".repeat(ENTRY_BYTES - 100)).unwrap()).unwrap();
+        let mut part = Part::new(false);
+        assert!(part.fits(&large, 1));
+        part.add(0, large.clone(), None);
+        assert!(!part.fits(&large, ITEMS));
+    }
+}

@@ -21,7 +21,7 @@ const SLOTS: u64 = 16_384;
 ///
 /// let key = Key::new("Airport:LSZS/")?;
 /// assert_eq!(key.as_str(), "/Airport:LSZS");
-/// assert_eq!(key.collection(), Key::root());
+/// assert_eq!(key.collection(), Key::new("/Airport")?);
 /// # Ok::<(), datastore_client::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -84,3 +84,55 @@ impl Link {
         self.down_since.get_or_insert_with(Instant::now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::error::Reason;
+
+    fn unavailable() -> Error {
+        Error::new(Reason::Unavailable, "away")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn backoffs_double_up_to_a_second_and_are_shortened_by_up_to_a_half() {
+        let mut policy = Policy::new(Duration::MAX);
+        for longest in [50, 100, 200, 400, 800, 1000, 1000] {
+            let longest = Duration::from_millis(longest);
+            let backoff = policy.backoff(&unavailable()).unwrap();
+            assert!((longest / 2..=longest).contains(&backoff), "{backoff:?} of {longest:?}");
+        }
+        policy.saw_message();
+        assert!(policy.backoff(&unavailable()).unwrap() <= FIRST_BACKOFF);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_delay_of_the_server_is_added() {
+        let error = unavailable().with_retry_after(Duration::from_secs(3));
+        assert!(Policy::new(Duration::MAX).backoff(&error).unwrap() > Duration::from_secs(3));
+        assert_eq!(Policy::new(Duration::from_secs(3)).backoff(&error), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_away_for_long_is_given_up() {
+        let mut policy = Policy::new(Duration::MAX);
+        assert!(policy.backoff(&unavailable()).is_some());
+        advance(RESUME_TIMEOUT).await;
+        assert_eq!(policy.backoff(&unavailable()), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_server_that_answered_is_expected_back_and_not_for_ever() {
+        let mut link = Link::default();
+        link.down(false);
+        assert!(!link.is_expected_back());
+        link.up();
+        link.down(false);
+        advance(RESUME_TIMEOUT - Duration::from_millis(1)).await;
+        assert!(link.is_expected_back());
+        advance(Duration::from_millis(1)).await;
+        assert!(!link.is_expected_back());
+    }
+}

@@ -141,3 +141,55 @@ impl Drop for Waiter<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn all(slots: &Arc<Slots>, count: usize) -> Vec<Slot> {
+        let mut taken = Vec::new();
+        for _ in 0..count {
+            taken.push(slots.take(None).await.unwrap());
+        }
+        taken
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_waits_for_a_slot_until_its_deadline() {
+        let slots = Slots::new(1);
+        let held = slots.take(None).await.unwrap();
+        let deadline = Instant::now() + STUCK / 2;
+        assert_eq!(slots.take(Some(deadline)).await.err(), Some(Refusal::Late));
+        drop(held);
+        assert!(slots.take(Some(deadline)).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slots_are_lent_while_no_call_ends_and_end_with_the_calls_that_lent_them() {
+        let slots = Slots::new(2);
+        let stuck = all(&slots, 2).await;
+        let lent = all(&slots, 2).await;
+        assert_eq!(slots.lent.load(Ordering::Relaxed), 2);
+        drop(stuck);
+        assert_eq!((slots.lent.load(Ordering::Relaxed), slots.free.available_permits()), (0, 0));
+        drop(lent);
+        assert_eq!(slots.free.available_permits(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiters_are_limited_and_end_when_the_slots_are_closed() {
+        let slots = Slots::new(1);
+        let _held = slots.take(None).await.unwrap();
+        slots.waiting.store(WAITING, Ordering::Relaxed);
+        assert_eq!(slots.take(None).await.err(), Some(Refusal::Full));
+        slots.waiting.store(0, Ordering::Relaxed);
+        let waiting = tokio::spawn({
+            let slots = Arc::clone(&slots);
+            async move { slots.take(None).await.err() }
+        });
+        tokio::task::yield_now().await;
+        slots.close();
+        assert_eq!(waiting.await.unwrap(), Some(Refusal::Closed));
+        assert_eq!(slots.waiting.load(Ordering::Relaxed), 0);
+    }
+}

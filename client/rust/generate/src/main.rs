@@ -15,15 +15,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [descriptor_set, out] = arguments.as_slice() else {
         return Err("usage: generate DESCRIPTOR_SET OUT".into());
     };
-    let files = FileDescriptorSet::decode(fs::read(descriptor_set)?.as_slice())?;
+    let mut files = FileDescriptorSet::decode(fs::read(descriptor_set)?.as_slice())?;
+    for file in files.file.iter_mut().filter(|file| file.package() == "google.rpc") {
+        // Its comments have examples, which rustdoc would take for code of Rust.
+        file.source_code_info = None;
+    }
     fs::create_dir_all(out)?;
     tonic_prost_build::configure()
         .build_server(false)
         // Maps in order, like those of the client, which are then made of them without sorting.
         .btree_map(".")
         .build_transport(false)
-        // They are examples in Markdown of other languages, which rustdoc would take for code.
-        .disable_comments([".google.rpc"])
         .out_dir(out)
         .compile_fds(files)?;
     for file in fs::read_dir(out)? {

@@ -17,6 +17,8 @@ export default tseslint.config({ ignores: ["dist/", "gen/"] }, eslint.configs.re
     "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
     // For indexes that are within bounds, which types do not show.
     "@typescript-eslint/no-non-null-assertion": "off",
+    // A loop that only counts, or is left at once, does not look at its items.
+    "@typescript-eslint/no-unused-vars": ["error", { varsIgnorePattern: "^_$" }],
     // `while (true)` is a loop that its body leaves.
     "@typescript-eslint/no-unnecessary-condition": ["error", { allowConstantLoopConditions: "only-allowed-literals" }],
   },

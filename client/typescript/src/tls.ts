@@ -1,5 +1,6 @@
 // The files of TLS, read and checked before anything connects.
 
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
 import { config } from "./addresses.js";
@@ -27,7 +28,11 @@ export function secureContext({ ca, cert, key }: TlsOptions): SecureContextOptio
     ...(key !== undefined && { key: contents("key", key) }),
   };
   try {
-    createSecureContext(context);
+    createSecureContext({
+      ...context,
+      // An authority that cannot be read would be ignored.
+      ...(context.ca && { ca: new X509Certificate(context.ca).toString() }),
+    });
   } catch (error) {
     const files = [ca, cert, key].filter((pem) => typeof pem === "string" || pem instanceof URL).join(", ");
     throw config(`the certificates cannot be used: ${String(error)} (${files})`);

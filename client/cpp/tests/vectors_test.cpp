@@ -126,6 +126,8 @@ bool same(const Message& message, const std::string& hex) {
 
 TEST(Vectors, KeysAreCanonicalAndKnowTheirCollection) {
   for (const Json& each : vectors("keys")) {
+    // Python makes keys of other types, too.
+    if (!each["given"].is_string()) continue;
     const Key key(each["given"].get<std::string>());
     EXPECT_EQ(key.text(), each["text"]) << each;
     EXPECT_EQ(key.collection().text(), each["path"]) << each;

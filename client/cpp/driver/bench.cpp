@@ -67,9 +67,9 @@ double in_flight(const Json& request, const std::function<void()>& call) {
   std::atomic<std::int64_t> left = request.at("calls").get<std::int64_t>();
   call();  // connects
   return timed([&] {
-    std::vector<std::thread> threads;
-    for (int i = 0; i < request.at("in_flight").get<int>(); ++i) {
-      threads.emplace_back([&] {
+    std::vector<std::thread> threads(request.at("in_flight").get<std::size_t>());
+    for (std::thread& thread : threads) {
+      thread = std::thread([&] {
         while (left.fetch_sub(1) > 0) call();
       });
     }

@@ -1,5 +1,7 @@
 #include <datastore/wire.h>
 
+#include <compare>
+
 #include "operations.h"
 
 namespace driver {
@@ -19,7 +21,7 @@ Json key(const Json& request) {
 
 Json compare_keys(const Json& request) {
   const auto order = Key(request.at("a").get<std::string>()) <=> Key(request.at("b").get<std::string>());
-  return {{"order", order < 0 ? -1 : order > 0 ? 1 : 0}};
+  return {{"order", std::is_lt(order) ? -1 : std::is_gt(order) ? 1 : 0}};
 }
 
 }  // namespace

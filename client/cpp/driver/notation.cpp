@@ -147,11 +147,15 @@ Patch patch_of(const Json& request) {
       continue;
     }
     Value operand = value_of(change.at(2));
-    if (kind == "set") patch = patch.set(path, std::move(operand));
-    if (kind == "increment") patch = patch.increment(path, std::move(operand));
-    if (kind != "append") continue;
-    if (operand.kind() != Kind::list) throw Unsupported("append takes a List");
-    patch = patch.append(path, std::move(operand).as<List>());
+    if (kind == "set") {
+      patch = patch.set(path, std::move(operand));
+    } else if (kind == "increment") {
+      patch = patch.increment(path, std::move(operand));
+    } else if (operand.kind() != Kind::list) {
+      throw Unsupported("append takes a List");
+    } else {
+      patch = patch.append(path, std::move(operand).as<List>());
+    }
   }
   return patch;
 }

@@ -222,8 +222,9 @@ class Session {
     std::vector<Write> writes;
     for (std::int64_t i = 0; i < count; ++i) {
       const std::string digits = std::to_string(i);
-      writes.push_back(
-          Write::put(prefix + "/" + std::string(8 - std::min<std::size_t>(8, digits.size()), '0') + digits, bytes));
+      std::string key = prefix;
+      key.append("/").append(8 - std::min<std::size_t>(8, digits.size()), '0').append(digits);
+      writes.push_back(Write::put(key, bytes));
       if (writes.size() == 10'000 || i + 1 == count) {
         for (const WriteResult& result : client(request).batch_write(std::exchange(writes, {}))) {
           if (result.error) result.error->raise();

@@ -155,13 +155,13 @@ class BatchWriter {
     for (const std::size_t place : part) items_[place].result.error = outcome_of(error, items_[place].unknown);
   }
 
-  bool may_follow(const Error& error) const {
+  [[nodiscard]] bool may_follow(const Error& error) const {
     return may_repeat(error) || (connection_.options().retry_writes && error.may_have_been_made());
   }
 
   // The writes that may be sent again after their errors, in their order. Not one to a key that a later one has written
   // since, or may have.
-  Places repeatable(const Places& part) const {
+  [[nodiscard]] Places repeatable(const Places& part) const {
     Places again;
     std::set<Key> written;
     for (auto place = part.rbegin(); place != part.rend(); ++place) {

@@ -99,6 +99,7 @@ Target parse_target(const std::string& address, bool tls) {
 
 std::vector<Target> parse_targets(const std::vector<std::string>& addresses, const Options& options) {
   std::vector<Target> targets;
+  targets.reserve(addresses.size());
   for (const std::string& address : addresses) targets.push_back(parse_target(address, options.tls));
   if (targets.empty()) refuse("there is no address to connect to; write HOST:PORT");
   const auto is_other = [&](const Target& target) { return target.tls != targets.front().tls; };

@@ -96,10 +96,10 @@ std::string_view to_string(Feature feature) noexcept {
   return names[static_cast<std::size_t>(feature) - 1];
 }
 
-Client::Client(std::vector<std::string> addresses, Options options)
+Client::Client(const std::vector<std::string>& addresses, const Options& options)
     : connection_(std::make_shared<detail::Connection>(addresses, options)) {}
-Client::Client(std::string address, Options options)
-    : Client(std::vector<std::string>{std::move(address)}, std::move(options)) {}
+Client::Client(const std::string& address, const Options& options)
+    : Client(std::vector<std::string>{address}, options) {}
 Client::Client(Client&&) noexcept = default;
 Client& Client::operator=(Client&&) noexcept = default;
 Client::~Client() = default;

@@ -14,7 +14,7 @@ namespace datastore {
 
 namespace {
 
-constexpr std::size_t long_sort_key_bytes = 64 * 1024;
+constexpr std::size_t long_sort_key_bytes = 65'536;
 constexpr int filter_depth = 16;
 constexpr int tree_value_depth = 16;
 constexpr std::array<std::string_view, 3> of_metadata{"__version__", "__create_time__", "__update_time__"};

@@ -9,7 +9,7 @@ namespace datastore::detail {
 
 namespace {
 
-constexpr std::int64_t entry_bytes = 3 * 1024 * 1024;
+constexpr std::int64_t entry_bytes = 3'145'728;
 constexpr std::size_t most_changes = 256;
 constexpr std::int64_t us_per_s = 1'000'000;
 

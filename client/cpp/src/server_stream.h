@@ -73,7 +73,7 @@ class ServerStream final : private grpc::ClientReadReactor<Response> {
   }
   ServerStream(const ServerStream&) = delete;
   ServerStream& operator=(const ServerStream&) = delete;
-  ~ServerStream() {
+  ~ServerStream() override {
     cancellation_.watch(nullptr);
     context_.TryCancel();
     end_reading();

@@ -143,7 +143,8 @@ TEST(Vectors, KeysAreOrdered) {
 
 TEST(Vectors, KeysHaveTheirHashesAndSlots) {
   for (const Json& each : vectors("hashes")) EXPECT_EQ(Key(each["key"].get<std::string>()).hash(), each["hash"]);
-  for (const Json& each : vectors("slots")["keys"]) {
+  const Json slots = vectors("slots");
+  for (const Json& each : slots["keys"]) {
     const Key key(each["key"].get<std::string>());
     EXPECT_EQ(key.slot(), each["slot"]) << each;
     EXPECT_EQ(key.collection().slot(), each["collection_slot"]) << each;
@@ -225,7 +226,8 @@ TEST(Vectors, WritesAreTheirMessages) {
 }
 
 TEST(Vectors, PatchesAreTheirMessages) {
-  for (const Json& each : vectors("wire_writes")["patches"]) {
+  const Json writes = vectors("wire_writes");
+  for (const Json& each : writes["patches"]) {
     Patch patch;
     if (each["patch"]["create"]) patch = patch.create();
     for (const Json& change : each["patch"]["changes"]) {
@@ -265,14 +267,15 @@ TEST(Vectors, StatusesAreTheirErrors) {
 }
 
 TEST(Vectors, FieldsAreFoundAndValuesAreCutToThem) {
-  for (const Json& each : vectors("filters")["fields"]) {
+  const Json filters = vectors("filters");
+  for (const Json& each : filters["fields"]) {
     const std::string path = each["field"];
     if (path.starts_with("__")) continue;
     const Value value = value_of(each["value"]);
     const Value* found = detail::field_of(value, path);
     EXPECT_EQ(found == nullptr ? Value() : *found, value_of(each["found"])) << each;
   }
-  for (const Json& each : vectors("filters")["projections"]) {
+  for (const Json& each : filters["projections"]) {
     const auto fields = each["fields"].get<std::vector<std::string>>();
     EXPECT_EQ(detail::projected(value_of(each["value"]), fields), value_of(each["cut"])) << each;
   }

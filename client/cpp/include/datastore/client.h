@@ -92,8 +92,8 @@ class Client {
   // servers, e.g. proxies of one cluster: the first that answers is used, and the next when it cannot be reached.
   // Nothing is sent before the first call. Throws Error with the reason CONFIG for an address, a file or a token that
   // is not valid.
-  explicit Client(std::vector<std::string> addresses, Options options = {});
-  explicit Client(std::string address, Options options = {});
+  explicit Client(const std::vector<std::string>& addresses, const Options& options = {});
+  explicit Client(const std::string& address, const Options& options = {});
   Client(Client&&) noexcept;
   Client& operator=(Client&&) noexcept;
   ~Client();

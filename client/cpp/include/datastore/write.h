@@ -99,14 +99,14 @@ struct Write {
   WriteOptions options = {};
 
   static Write put(Key key, Value value, WriteOptions options = {}) {
-    return {std::move(key), Put{std::move(value)}, std::move(options)};
+    return {std::move(key), Put{std::move(value)}, options};
   }
-  static Write erase(Key key, WriteOptions options = {}) { return {std::move(key), Erase{}, std::move(options)}; }
+  static Write erase(Key key, WriteOptions options = {}) { return {std::move(key), Erase{}, options}; }
   static Write patch(Key key, Patch patch, WriteOptions options = {}) {
-    return {std::move(key), std::move(patch), std::move(options)};
+    return {std::move(key), std::move(patch), options};
   }
   // Changes when the entry expires; without an expiry to never.
-  static Write touch(Key key, WriteOptions options = {}) { return {std::move(key), Touch{}, std::move(options)}; }
+  static Write touch(Key key, WriteOptions options = {}) { return {std::move(key), Touch{}, options}; }
 };
 
 }  // namespace datastore

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+import datastore_client._connection
 import datastore_client._gathering
+import datastore_client.aio._connection
 import datastore_client.aio._gathering
 from datastore import aio
 from datastore.model.deadline import set_time_left
@@ -273,7 +275,7 @@ async def test_a_server_that_is_down_is_an_error_of_every_caller(colour: Any, st
 
 @pytest.mark.usefixtures("unhurried")
 async def test_a_limited_number_of_calls_wait(colour: Any, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (datastore_client._gathering, datastore_client.aio._gathering):
+    for module in (datastore_client._connection, datastore_client.aio._connection):
         monkeypatch.setattr(module, "WAITING_CALLS", 3)
     store = Gated()
     server = await start(store)

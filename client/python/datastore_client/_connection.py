@@ -179,11 +179,7 @@ class Connection:
 
     def _refusal(self, slots: CallSlots, turn: Turn, policy: RetryPolicy) -> DatastoreError:
         if turn is Turn.FULL:
-            return OverloadedError(
-                f"{WAITING_CALLS:,} calls to {self.url} are already waiting, the limit of one client;"
-                " make fewer concurrent calls",
-                retry_after_s=RETRY_AFTER_S,
-            )
+            return self._too_many_waiting()
         if turn is Turn.REFUSED:
             expected_s, left_s = slots.expected_s(), policy.left_s()
             return OverloadedError(
@@ -200,6 +196,18 @@ class Connection:
         return DeadlineExceededError(
             f"the call was not sent to {self.url} within {policy.timeout_s:.3g} s: {CALLS_AT_ONCE} other calls of this"
             " client were in progress"
+        )
+
+    def check_waiting(self, waiting: int) -> None:
+        """Raise OverloadedError if so many calls wait that no other may."""
+        if waiting >= WAITING_CALLS:
+            raise self.named(self._too_many_waiting())
+
+    def _too_many_waiting(self) -> OverloadedError:
+        return OverloadedError(
+            f"{WAITING_CALLS:,} calls to {self.url} are already waiting, the limit of one client;"
+            " make fewer concurrent calls",
+            retry_after_s=RETRY_AFTER_S,
         )
 
     def _begin(self, kind: str, path: str) -> Call:

@@ -96,12 +96,6 @@ class Gather(Generic[W]):
             leaders.append(leader)
         return leaders
 
-    def dismiss(self) -> list[GatheredCall[W]]:
-        """Remove all calls that wait, and return them."""
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        return waiting
-
     def _begin(self) -> GatheredCall[W] | None:
         """Begin a message with the calls that have waited longest. Returns its leader; None if all must wait."""
         message: list[GatheredCall[W]] = []

@@ -11,10 +11,8 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from datastore.aio._concurrency import Lock, give_way
-from datastore.model.errors import DeadlineExceededError, OverloadedError, UnavailableError, own_error, without_frames
+from datastore.model.errors import DeadlineExceededError, UnavailableError, own_error, without_frames
 from datastore_client._gather import HURRY_S, Gather, GatheredCall
-from datastore_client._retry import RETRY_AFTER_S
-from datastore_client._slots import WAITING_CALLS
 from datastore_client.aio._calls import Waiter, led
 from datastore_client.aio._connection import Connection
 
@@ -60,14 +58,13 @@ class Gathering(Generic[T, R]):
     async def call(self, item: T, *, order: Hashable = None, size: int, is_alone: bool = False) -> R:
         """The result of one call, whose item (or its result) is about `size` bytes long.
 
-        Raises what `one` and `many` raise, DeadlineExceededError, and OverloadedError if WAITING_CALLS wait.
+        Raises what `one` and `many` raise, DeadlineExceededError, and OverloadedError if too many calls wait.
         """
         caller: _Caller[T, R] = _Caller(item)
         policy = self._connection.policy()
         call = GatheredCall(order, size, time.monotonic() + policy.left_s(), caller, is_alone=is_alone)
         with self._lock:
-            if self._gather.waiting >= WAITING_CALLS:
-                raise self._connection.named(self._refusal())
+            self._connection.check_waiting(self._gather.waiting)
             _wake(self._gather.join(call))
         await self._turn(call, policy.timeout_s)
         if call.leads:
@@ -138,13 +135,6 @@ class Gathering(Generic[T, R]):
         with self._lock:
             for leader in self._gather.end(message):
                 _wake(leader)
-
-    def _refusal(self) -> OverloadedError:
-        return OverloadedError(
-            f"{WAITING_CALLS:,} calls to {self._connection.url} are already waiting, the limit of one client;"
-            " make fewer concurrent calls",
-            retry_after_s=RETRY_AFTER_S,
-        )
 
 
 def _wake(leader: GatheredCall[_Caller[T, R]] | None) -> None:

@@ -385,12 +385,8 @@ async def refine(query: Query, batches: AsyncGenerator[Batch]) -> AsyncGenerator
                     await in_thread(pipeline.spill)
                 if refined is not None:
                     yield refined
-        finishing = pipeline.finish()
-        while True:
-            step = partial(next, finishing, None)
-            rest = await in_thread(step) if pipeline.has_spilled else step()
-            if rest is None:
-                break
+        step = partial(next, pipeline.finish(), None)
+        while (rest := await in_thread(step) if pipeline.has_spilled else step()) is not None:
             yield rest
     finally:
         try:

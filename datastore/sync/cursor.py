@@ -384,12 +384,8 @@ def refine(query: Query, batches: Generator[Batch]) -> Generator[Batch]:
                     in_thread(pipeline.spill)
                 if refined is not None:
                     yield refined
-        finishing = pipeline.finish()
-        while True:
-            step = partial(next, finishing, None)
-            rest = in_thread(step) if pipeline.has_spilled else step()
-            if rest is None:
-                break
+        step = partial(next, pipeline.finish(), None)
+        while (rest := in_thread(step) if pipeline.has_spilled else step()) is not None:
             yield rest
     finally:
         try:

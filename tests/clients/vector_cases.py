@@ -21,7 +21,7 @@ _REFUSED_BY_CLIENTS = {
     "an element without a kind",
     "a member without a kind",
     "a kind that is not known, 99",
-    "text that is no UTF-8",
+    "text that is not valid UTF-8",
     "cut in the middle",
 }
 #: The value of the entry after which a vector's query starts, by that position's sort key.

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.support.fronts import Front
+from tests.support.suspending import suspended
 from tests.support.waiting import PATIENCE_S
 
 BUILT = Path(__file__).resolve().parent.parent.parent / "build"
@@ -71,13 +71,8 @@ class Engine:
     def stopped(self) -> Iterator[None]:
         """Keep it from answering while the block runs: it accepts connections but does not respond."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-        while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
-            time.sleep(0.001)
-        try:
+        with suspended(self._process):
             yield
-        finally:
-            self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it by SIGKILL, and wait until it is gone."""

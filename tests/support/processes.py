@@ -17,6 +17,7 @@ from typing import Any
 
 from datastore.engine.placement import ShardBy, SlotMap
 from datastore_server.config import ClusterConfig, Config, ProxyConfig, ShardConfig, dump_config
+from tests.support.suspending import suspended
 from tests.support.waiting import PATIENCE_S
 
 SHARDS = ("shard-1", "shard-2", "shard-3")
@@ -76,13 +77,10 @@ class ServerProcess:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Suspend the process by SIGSTOP: it accepts connections but does not respond."""
+        """Suspend the process: it accepts connections but does not respond."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-        try:
+        with suspended(self._process):
             yield
-        finally:
-            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int | None:
         """Stop the process gracefully, if it runs. Returns its exit code."""

@@ -7,6 +7,7 @@ is started for one case.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -138,6 +139,7 @@ async def _proxy(servers: Servers, *, killed: bool = False) -> AsyncIterator[Var
         await _fill(proxy.url)
         if killed:
             await nodes[1].aclose()
+            stack.enter_context(_taken(shards[1].url))
         yield {"address": _address(proxy)}
 
 
@@ -171,6 +173,17 @@ async def _fill(url: str) -> None:
     async with client.connect(url, timeout_s=PATIENCE_S) as store:
         writes = [Put(Key(entry["key"]), plain(entry["value"])) for entry in data_set().values()]
         assert all(result.error is None for result in await store.batch_write(writes))
+
+
+@contextmanager
+def _taken(url: str) -> Iterator[None]:
+    """Keep the port of a server that is gone, and refuse connections: another server of a case would be given it."""
+    _, _, address = url.partition("://")
+    host, _, port = address.rpartition(":")
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((host, int(port)))
+        yield
 
 
 def _address(server: Server) -> str:

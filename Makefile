@@ -77,7 +77,7 @@ bench: $(STAMP)
 	@$(BIN)/python -m bench
 
 bench-clients: $(STAMP)
-	@$(BIN)/python -m bench.clients $(ONLY) $(if $(ENTRIES),--entries $(ENTRIES))
+	@$(BIN)/python -m bench.clients $(ONLY) $(if $(ENTRIES),--entries $(ENTRIES) --read-slowly $(ENTRIES))
 
 # The reference of the rows beside etcd; needs Go.
 build/etcd: bench/etcd_server/main.go bench/etcd_server/go.mod bench/etcd_server/go.sum

@@ -25,8 +25,8 @@ from bench.servers import pin_client
 from bench.tables import table
 from tests.clients.drivers import Client, Driver, clients
 
-#: The entries of the collection, by default, and the bytes of each value.
-ENTRIES, VALUE_BYTES = 1_000_000, 100
+#: The entries that are queried, those that are read slowly, both by default, and the bytes of each value.
+ENTRIES, READ_SLOWLY, VALUE_BYTES = 1_000_000, 10_000_000, 100
 #: The calls of a run, and how many of them are in flight at once.
 CALLS, IN_FLIGHT = 6000, 64
 #: Pairs of runs of each row, and runs of each client in the table of all.
@@ -35,8 +35,10 @@ RUNS = 7
 WRITTEN_AT_ONCE, READ_AT_ONCE = 100_000, 10_000
 #: The entries that a client writes in a run.
 WRITTEN = 20_000
-#: Where they are, and where what the clients write is.
-READ, WRITE = "/Thing", "/Written"
+#: Where they are, where the others that are read slowly are, and where what the clients write is.
+READ, MORE, WRITE = "/Thing/Read", "/Thing/More", "/Written"
+#: Above the entries that are read slowly.
+ALL = "/Thing"
 
 
 class Bench:
@@ -80,7 +82,7 @@ class Bench:
 
         Every entry is written out as JSON, so the server is always ahead of the reader.
         """
-        cursor = self.ask("open_query", client=self._connected, query={"key": READ, "recursive": True})["cursor"]
+        cursor = self.ask("open_query", client=self._connected, query={"key": ALL, "recursive": True})["cursor"]
         used: list[int] = []
         found: dict[str, Any] = {}
         while "summary" not in found:
@@ -91,18 +93,21 @@ class Bench:
 
 
 @contextmanager
-def _filled_node(entries: int) -> Iterator[str]:
-    """The address of a node that holds the entries, written by Python's client."""
+def _node() -> Iterator[str]:
+    """The address of an empty node on LMDB."""
     with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}/data?durability=async") as url:
-        address = url.removeprefix("grpc://")
-        driver = Driver(clients()[0])
-        try:
-            writer = Bench(driver, address)
-            for number, start in enumerate(range(0, entries, WRITTEN_AT_ONCE)):
-                writer.write(min(WRITTEN_AT_ONCE, entries - start), f"{READ}/{number:04}")
-        finally:
-            driver.kill()
-        yield address
+        yield url.removeprefix("grpc://")
+
+
+def _fill(address: str, entries: int, prefix: str) -> None:
+    """Store so many entries below a key, written by Python's client."""
+    driver = Driver(clients()[0])
+    try:
+        writer = Bench(driver, address)
+        for number, start in enumerate(range(0, entries, WRITTEN_AT_ONCE)):
+            writer.write(min(WRITTEN_AT_ONCE, entries - start), f"{prefix}/{number:04}")
+    finally:
+        driver.kill()
 
 
 async def _ratios(benches: dict[str, Bench]) -> dict[str, Row]:
@@ -155,19 +160,23 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clients", nargs="*", metavar="LANG")
-    parser.add_argument("--entries", type=int, default=ENTRIES)
+    parser.add_argument("--entries", type=int, default=ENTRIES, help="that are queried")
+    parser.add_argument("--read-slowly", type=int, default=READ_SLOWLY, help="entries, these among them")
     chosen = parser.parse_args()
     selected = _chosen(chosen.clients)
     pin_client()
     console = Console()
-    with _filled_node(chosen.entries) as address, ExitStack() as stack:
-        benches = {}
-        for client in selected:
-            driver = Driver(client)
-            stack.callback(driver.kill)
-            benches[client.name] = Bench(driver, address)
-        console.print(table(asyncio.run(_ratios(benches))))
-        console.print(asyncio.run(_throughput(benches)))
+    with _node() as address:
+        _fill(address, chosen.entries, READ)
+        with ExitStack() as stack:
+            benches = {}
+            for client in selected:
+                driver = Driver(client)
+                stack.callback(driver.kill)
+                benches[client.name] = Bench(driver, address)
+            console.print(table(asyncio.run(_ratios(benches))))
+            console.print(asyncio.run(_throughput(benches)))
+        _fill(address, chosen.read_slowly - chosen.entries, MORE)
         console.print(_growth(selected, address))
 
 

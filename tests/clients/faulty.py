@@ -58,7 +58,8 @@ class Faulty:
         self._changed = asyncio.Condition()
         self._released = asyncio.Semaphore(0)
         self.address = ""
-        #: The requests of each method, as the JSON of protobuf, with `metadata` and `timeout_ms` of the call.
+        #: The requests of each method, as the JSON of protobuf, with `metadata` and `timeout_ms` of the call: that is
+        #: rounded up by gRPC, by one per cent at most.
         self.requests: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         #: How many `connections` there were, `cancelled` calls, `messages` sent, and times that a client was `full`.
         self.counts: Counter[str] = Counter()

@@ -42,11 +42,12 @@ ALL = "/Thing"
 
 
 class Bench:
-    """One client's driver, with a node that holds the entries."""
+    """One client's driver, with a node that holds so many entries to be queried."""
 
-    def __init__(self, driver: Driver, address: str) -> None:
+    def __init__(self, driver: Driver, address: str, entries: int) -> None:
         self._driver = driver
         self._address = address
+        self._entries = entries
         self._connected: int = self.ask("connect", addresses=[address], timeout_ms=600_000)["client"]
 
     def ask(self, op: str, **request: Any) -> Any:
@@ -59,7 +60,9 @@ class Bench:
     async def entries_per_second(self, through: str) -> float:
         """Read the whole collection."""
         done = self.ask("bench_query", address=self._address, key=READ, through=through)
-        return int(done["entries"]) / float(done["seconds"])
+        if int(done["entries"]) != self._entries:
+            raise RuntimeError(f"{self._driver.client} read {done['entries']} of {self._entries} entries by its {through}")
+        return self._entries / float(done["seconds"])
 
     async def gets_per_second(self, through: str) -> float:
         """Get one entry again and again."""
@@ -103,7 +106,7 @@ def _fill(address: str, entries: int, prefix: str) -> None:
     """Store so many entries below a key, written by Python's client."""
     driver = Driver(clients()[0])
     try:
-        writer = Bench(driver, address)
+        writer = Bench(driver, address, entries)
         for number, start in enumerate(range(0, entries, WRITTEN_AT_ONCE)):
             writer.write(min(WRITTEN_AT_ONCE, entries - start), f"{prefix}/{number:04}")
     finally:
@@ -137,13 +140,13 @@ async def _throughput(benches: dict[str, Bench]) -> Table:
     return shown
 
 
-def _growth(selected: Sequence[Client], address: str) -> Table:
+def _growth(selected: Sequence[Client], address: str, entries: int) -> Table:
     """In new processes, because a heap that has grown before would hide it."""
     shown = Table("client", "MiB", title="Growth of memory while the entries are read slowly")
     for client in selected:
         driver = Driver(client)
         try:
-            shown.add_row(client.name, f"{Bench(driver, address).growth_bytes() / 2**20:.0f}")
+            shown.add_row(client.name, f"{Bench(driver, address, entries).growth_bytes() / 2**20:.0f}")
         finally:
             driver.kill()
     return shown
@@ -173,11 +176,11 @@ def main() -> None:
             for client in selected:
                 driver = Driver(client)
                 stack.callback(driver.kill)
-                benches[client.name] = Bench(driver, address)
+                benches[client.name] = Bench(driver, address, chosen.entries)
             console.print(table(asyncio.run(_ratios(benches))))
             console.print(asyncio.run(_throughput(benches)))
         _fill(address, chosen.read_slowly - chosen.entries, MORE)
-        console.print(_growth(selected, address))
+        console.print(_growth(selected, address, chosen.read_slowly))
 
 
 if __name__ == "__main__":

@@ -47,10 +47,21 @@ impl Timestamp {
     /// The current time of this machine.
     #[must_use]
     pub fn now() -> Self {
-        Self::try_from(SystemTime::now()).unwrap_or(Self(0))
+        Self::floor(SystemTime::now()).unwrap_or(Self(0))
+    }
+
+    /// The last whole microsecond that is not after `time`, for times that may be finer.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` outside of the years 1 to 9999.
+    pub fn floor(time: SystemTime) -> Result<Self> {
+        Self::from_micros(i64::try_from(nanos(time).div_euclid(1000)).unwrap_or(i64::MAX))
     }
 
     pub(crate) fn from_message(message: &prost_types::Timestamp) -> Result<Self> {
+        if message.nanos % 1000 != 0 {
+            return Err(Error::value("value", "is a timestamp that is not of whole microseconds"));
+        }
         let micros =
             message.seconds.checked_mul(MICROS).and_then(|all| all.checked_add(i64::from(message.nanos) / 1000));
         Self::from_micros(micros.unwrap_or(i64::MAX))
@@ -62,16 +73,15 @@ impl Timestamp {
     }
 }
 
-/// Cut to whole microseconds.
+/// Refuses times that are finer than microseconds: see `floor`.
 impl TryFrom<SystemTime> for Timestamp {
     type Error = Error;
 
     fn try_from(time: SystemTime) -> Result<Self> {
-        let micros = match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_micros()).ok(),
-            Err(before) => i64::try_from(before.duration().as_nanos().div_ceil(1000)).ok().map(|micros| -micros),
-        };
-        Self::from_micros(micros.unwrap_or(i64::MAX))
+        if nanos(time) % 1000 != 0 {
+            return Err(Error::value("value", "is a time finer than microseconds; cut it with Timestamp::floor"));
+        }
+        Self::floor(time)
     }
 }
 
@@ -101,6 +111,15 @@ impl fmt::Debug for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Timestamp({self})")
     }
+}
+
+/// Nanoseconds since 1970, negative before.
+fn nanos(time: SystemTime) -> i128 {
+    let (distance, sign) = match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => (after, 1),
+        Err(before) => (before.duration(), -1),
+    };
+    sign * i128::try_from(distance.as_nanos()).unwrap_or(i128::MAX)
 }
 
 /// The year, month and day of a day counted from 1970-01-01.

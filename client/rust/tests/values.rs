@@ -68,8 +68,10 @@ fn timestamps_are_times_of_the_system_in_whole_microseconds() {
         (UNIX_EPOCH - Duration::from_nanos(1), "1969-12-31T23:59:59.999999Z"),
         (UNIX_EPOCH + Duration::new(951_782_400, 999), "2000-02-29T00:00:00Z"),
     ] {
-        assert_eq!(Timestamp::try_from(time).unwrap().to_string(), text);
+        assert_eq!(Timestamp::floor(time).unwrap().to_string(), text);
     }
+    let finer = Timestamp::try_from(UNIX_EPOCH + Duration::from_nanos(1001)).unwrap_err();
+    assert_eq!(finer.to_string(), "value is a time finer than microseconds; cut it with Timestamp::floor");
     let time = Timestamp::from_micros(-62_135_596_800_000_000).unwrap();
     assert_eq!(time.to_string(), "0001-01-01T00:00:00Z");
     assert_eq!(Timestamp::try_from(SystemTime::from(time)).unwrap(), time);

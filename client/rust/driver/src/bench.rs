@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use datastore_client::{
     Client, Query,
     proto::datastore::v1::{
-        GetRequest, Key, Query as QueryMessage, QueryRequest, datastore_service_client::DatastoreServiceClient,
+        GetRequest, Key, Query as QueryMessage, QueryRequest, QueryScope,
+        datastore_service_client::DatastoreServiceClient,
     },
 };
 use serde_json::{Value as Json, json};
@@ -27,7 +28,7 @@ pub async fn query(request: &Json) -> Outcome<Json> {
 
 async fn client_query(address: &str, key: &str) -> Outcome<usize> {
     let client = Client::connect(address)?;
-    let mut entries = client.query(&Query::new(key)?)?;
+    let mut entries = client.query(&Query::new(key)?.recursive())?;
     let mut count = 0;
     while let Some(entry) = entries.next().await {
         entry?;
@@ -38,7 +39,8 @@ async fn client_query(address: &str, key: &str) -> Outcome<usize> {
 
 async fn stub_query(address: &str, key: &str) -> Outcome<usize> {
     let mut stub = DatastoreServiceClient::new(channel(address)?);
-    let query = QueryMessage { key: Some(Key { text: key.to_owned() }), ..QueryMessage::default() };
+    let scope = QueryScope::Recursive.into();
+    let query = QueryMessage { key: Some(Key { text: key.to_owned() }), scope, ..QueryMessage::default() };
     let request = QueryRequest { query: Some(query), ..QueryRequest::default() };
     let mut responses = stub.query(request).await.map_err(failed)?.into_inner();
     let mut count = 0;

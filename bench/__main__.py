@@ -11,23 +11,34 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import beside_etcd, library, rows
+from bench import beside_etcd, beside_redis, library, rows
+from bench.beside_redis import is_installed
 from bench.etcd import is_built
 from bench.measure import Row
 from bench.servers import pin_client
 from bench.tables import table
 
-ROWS = {measure.__name__: measure for measure in (*rows.ROWS, *library.ROWS, *beside_etcd.ROWS)}
+ROWS = {measure.__name__: measure for measure in (*rows.ROWS, *library.ROWS, *beside_etcd.ROWS, *beside_redis.ROWS)}
 WITH_ETCD = {measure.__name__ for measure in beside_etcd.ROWS}
+WITH_REDIS = {measure.__name__ for measure in beside_redis.ROWS}
 LATEST = Path(__file__).with_name("latest.json")
+
+
+def _needed(name: str) -> str:
+    """What a row needs and is not there, if anything."""
+    if name in WITH_ETCD and not is_built():
+        return "etcd: make build/etcd"
+    if name in WITH_REDIS and not is_installed():
+        return "Redis: apt install redis-server"
+    return ""
 
 
 async def _measured(names: Sequence[str], console: Console) -> dict[str, Row]:
     measured = {}
     for name, measure in ROWS.items():
-        if name in WITH_ETCD and not is_built():
+        if needed := _needed(name):
             if name in names:
-                sys.exit(f"{name} needs etcd: make build/etcd")
+                sys.exit(f"{name} needs {needed}")
         elif not names or name in names:
             console.print(f"[dim]{name}: {measure.__doc__}", highlight=False)
             measured[name] = await measure()

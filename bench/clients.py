@@ -61,7 +61,9 @@ class Bench:
         """Read the whole collection."""
         done = self.ask("bench_query", address=self._address, key=READ, through=through)
         if int(done["entries"]) != self._entries:
-            raise RuntimeError(f"{self._driver.client} read {done['entries']} of {self._entries} entries by its {through}")
+            raise RuntimeError(
+                f"{self._driver.client} read {done['entries']} of {self._entries} entries by its {through}"
+            )
         return self._entries / float(done["seconds"])
 
     async def gets_per_second(self, through: str) -> float:

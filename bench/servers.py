@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["bare", "ended", "node", "pin_client", "pinned_to_server", "proxy"]
+__all__ = ["bare", "free_ports", "listening", "node", "pin_client", "proxy"]
 
-#: How long a server may take to stop before it is killed.
-STOP_S = 10.0
+#: How long a server of others may take to listen, and any to stop before it is killed.
+START_S, STOP_S = 60.0, 10.0
 
 _CAN_PIN = hasattr(os, "sched_setaffinity")
 _CORES = sorted(os.sched_getaffinity(0)) if _CAN_PIN else [0]
@@ -46,10 +48,10 @@ def _process(arguments: Sequence[str], core: int = _CORES[-1]) -> Iterator[str]:
                 raise RuntimeError(f"{' '.join(command)} did not start")
             yield json.loads(line)["url"]
         finally:
-            ended(process)
+            _end(process)
 
 
-def ended(process: subprocess.Popen[Any]) -> None:
+def _end(process: subprocess.Popen[Any]) -> None:
     """End a server."""
     process.terminate()
     try:
@@ -58,9 +60,39 @@ def ended(process: subprocess.Popen[Any]) -> None:
         process.kill()
 
 
-def pinned_to_server(process: subprocess.Popen[Any]) -> None:
-    """Give a new process the core of the measured server."""
-    _pin(process.pid, _CORES[-1])
+@contextmanager
+def listening(command: Sequence[str], port: int, **environment: str) -> Iterator[None]:
+    """A server of others, with the core of the measured one to itself, once it listens on a port of this machine."""
+    with subprocess.Popen(command, env={**os.environ, **environment}) as process:
+        _pin(process.pid, _CORES[-1])
+        try:
+            _wait(process, port)
+            yield
+        finally:
+            _end(process)
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that nothing listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    try:
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a server listens."""
+    ends_at = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < ends_at:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"{process.args} did not start")
 
 
 @contextmanager

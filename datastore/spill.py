@@ -13,6 +13,8 @@ __all__ = ["SpillFile"]
 
 #: Where temporary files may be large: on many machines /tmp is in memory.
 _LARGE = "/var/tmp"  # noqa: S108 - the file has no name there
+#: What fails, for errors.
+_FILES = "the temporary files of sorted queries"
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -27,7 +29,7 @@ class SpillFile:
         # Loaded when it is needed: loading takes noticeable time.
         from tempfile import TemporaryFile
 
-        self._directory = None if os.environ.get("TMPDIR") or not os.access(_LARGE, os.W_OK) else _LARGE
+        self._directory = _directory()
         with self._translated():
             # Without a buffer, an error is raised where it occurs.
             self._file = TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115 - its caller closes it
@@ -46,7 +48,7 @@ class SpillFile:
             self._file.seek(start)
             data = self._file.read(size)
         if len(data) < size:
-            raise StoreError(f"{self._description} lost their end")
+            raise StoreError(f"{_FILES}, in {self._directory}, lost their end")
         return data
 
     def truncate(self, size: int) -> None:
@@ -58,11 +60,6 @@ class SpillFile:
         """Release the file. May be repeated."""
         self._file.close()
 
-    @property
-    def _description(self) -> str:
-        place = self._directory or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - only named
-        return f"the temporary files of sorted queries, in {place},"
-
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -70,6 +67,19 @@ class SpillFile:
         except OSError as error:
             if error.errno in _OUT_OF_SPACE:
                 raise StoreFullError(
-                    f"{self._description} have no space left; give the query a limit, or filters"
+                    f"{_FILES}, in {self._directory}, have no space left; give the query a limit, or filters, or make"
+                    " space there"
                 ) from error
-            raise StoreError(f"{self._description} failed: {error.strerror or error}") from error
+            raise StoreError(f"{_FILES}, in {self._directory}, failed: {error.strerror or error}") from error
+
+
+def _directory() -> str:
+    """Where temporary files are made."""
+    from tempfile import gettempdir
+
+    if not os.environ.get("TMPDIR") and os.access(_LARGE, os.W_OK):
+        return _LARGE
+    try:
+        return gettempdir()
+    except OSError as error:
+        raise StoreError(f"{_FILES} have no place: {error.strerror or error}") from error

@@ -13,7 +13,7 @@ from threading import Lock
 
 from datastore.model.encoded import Encoded
 from datastore.model.errors import LimitExceededError, OverloadedError
-from datastore.model.limits import BATCH_BYTES, SORT_BYTES
+from datastore.model.limits import BATCH_BYTES, SORT_BYTES, SORT_DISK_BYTES, SORT_MEMORY_BYTES
 from datastore.model.operations import ReadResult
 
 __all__ = [
@@ -89,9 +89,20 @@ def batch_bytes() -> int:
 
 
 class SortBudget:
-    """The bytes that all queries sharing it may hold for sorting. Safe for threads."""
+    """The bytes that all queries sharing it may hold for sorting. Safe for threads.
 
-    def __init__(self, most_bytes: int) -> None:
+    Each of them moves serialized values beyond `memory_bytes` to temporary files, of at most `disk_bytes`.
+    """
+
+    def __init__(
+        self,
+        most_bytes: int = SORT_BYTES,
+        *,
+        memory_bytes: int = SORT_MEMORY_BYTES,
+        disk_bytes: int = SORT_DISK_BYTES,
+    ) -> None:
+        self.memory_bytes = memory_bytes
+        self.disk_bytes = disk_bytes
         self._most_bytes = most_bytes
         self._held_bytes = 0
         self._lock = Lock()
@@ -130,6 +141,9 @@ class SortRoom:
     """
 
     def __init__(self, budget: SortBudget | None, most_bytes: int) -> None:
+        #: Beyond this, what is held is moved to files, of at most so many bytes.
+        self.memory_bytes = SORT_MEMORY_BYTES if budget is None else budget.memory_bytes
+        self.disk_bytes = SORT_DISK_BYTES if budget is None else budget.disk_bytes
         self._budget = budget
         self._most_bytes = most_bytes
         self._held = 0
@@ -161,7 +175,7 @@ class SortRoom:
 
 
 def set_sort_budget(budget: SortBudget) -> None:
-    """Let every query created from here on share this budget for sorting."""
+    """Let every query created from here on, in this task or thread, share this budget for sorting."""
     _sort_budget.set(budget)
 
 

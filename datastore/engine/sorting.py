@@ -33,9 +33,7 @@ from datastore.model.limits import (
     FIRST_BATCH_BYTES,
     LONG_SORT_KEY_BYTES,
     SORT_BYTES,
-    SORT_DISK_BYTES,
     SORT_ENTRY_BYTES,
-    SORT_MEMORY_BYTES,
 )
 from datastore.model.metadata import Metadata, Stamp
 from datastore.model.operators import all_of
@@ -227,8 +225,8 @@ class RunSorter:
     of these and SORT_ENTRY_BYTES for each entry, and OverloadedError beyond what others leave of a server's budget.
     With a limit it sorts the runs as they come, and holds about twice offset + limit entries at most. With a start
     position it holds only the entries after it. With `new_file` it `must_spill` when it holds more than
-    SORT_MEMORY_BYTES: then `spill` makes all that it holds a sorted run in a file. Raises StoreFullError beyond
-    SORT_DISK_BYTES of files. The caller must close it, which releases the files and its part of the budget.
+    `sort_memory_bytes`: then `spill` makes all that it holds a sorted run in a file. Raises StoreFullError beyond
+    `sort_disk_bytes` of files. The caller must close it, which releases the files and its part of the budget.
     """
 
     def __init__(self, query: Query, kind: type[Encoded], new_file: NewFile | None = None) -> None:
@@ -294,12 +292,12 @@ class RunSorter:
     @property
     def _most_held(self) -> int:
         """What it holds at most, if it can hold less."""
-        return SORT_BYTES if self._new_file is None else SORT_MEMORY_BYTES
+        return SORT_BYTES if self._new_file is None else self._room.memory_bytes
 
     @property
     def must_spill(self) -> bool:
         """Whether it holds so much that it must be moved to a file."""
-        return self._new_file is not None and self._bytes > SORT_MEMORY_BYTES
+        return self._new_file is not None and self._bytes > self._room.memory_bytes
 
     @property
     def has_spilled(self) -> bool:
@@ -329,10 +327,11 @@ class RunSorter:
             raise
         self._count()
         self._room.hold(self._bytes)
-        if sum(run.file_bytes for run in self._runs if isinstance(run, SpilledRun)) > SORT_DISK_BYTES:
+        most_bytes = self._room.disk_bytes
+        if sum(run.file_bytes for run in self._runs if isinstance(run, SpilledRun)) > most_bytes:
             raise StoreFullError(
-                f"sorting these results takes more than {SORT_DISK_BYTES:,} bytes of temporary files; give the query a"
-                " limit, or filters"
+                f"sorting these results takes more than {most_bytes:,} bytes of temporary files (sort_disk_bytes); give"
+                " the query a limit, or filters, or raise that limit"
             )
 
     def _values_to_hold(self, values: list[Any], sort_keys: list[bytes]) -> list[Any]:

@@ -122,10 +122,11 @@ REQUESTS_KEPT = 100_000
 #: a keys-only query) and SORT_ENTRY_BYTES per entry. A query with a limit holds few.
 SORT_BYTES = 1024 * 1024 * 1024
 
-#: Above this size, what a query holds of serialized values to sort is moved to a temporary file, as one sorted run.
+#: Above this size, what a query holds of serialized values to sort is moved to a temporary file, as one sorted run;
+#: `sort_memory_bytes` of a server.
 SORT_MEMORY_BYTES = 64 * 1024 * 1024
 
-#: The maximum size of the temporary files of one query, in bytes.
+#: The maximum size of the temporary files of one query, in bytes; `sort_disk_bytes` of a server.
 SORT_DISK_BYTES = 64 * 1024 * 1024 * 1024
 
 #: The overhead per entry when sorting, besides the bytes themselves: the objects and their list slots. The entries of

@@ -2131,6 +2131,8 @@ class Limits(_message.Message):
     CALLS_PER_CONNECTION_FIELD_NUMBER: _builtins.int
     PENDING_CALLS_FIELD_NUMBER: _builtins.int
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    SORT_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    SORT_DISK_BYTES_FIELD_NUMBER: _builtins.int
     key_bytes: _builtins.int
     """The longest key, in bytes of UTF-8."""
     entry_bytes: _builtins.int
@@ -2217,6 +2219,10 @@ class Limits(_message.Message):
     """The maximum number of calls that wait until the server looks at them."""
     snapshots: _builtins.int
     """The maximum number of snapshots of a node that are read at once."""
+    sort_memory_bytes: _builtins.int
+    """Above this size, in bytes, what a query with orders holds of serialized values is moved to temporary files."""
+    sort_disk_bytes: _builtins.int
+    """The maximum size of the temporary files of a query with orders, in bytes; beyond it queries fail with STORE_FULL."""
     def __init__(
         self,
         *,
@@ -2258,10 +2264,12 @@ class Limits(_message.Message):
         calls_per_connection: _builtins.int = ...,
         pending_calls: _builtins.int = ...,
         snapshots: _builtins.int = ...,
+        sort_memory_bytes: _builtins.int = ...,
+        sort_disk_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_sort_bytes", b"all_sort_bytes", "batch_items", b"batch_items", "calls_in_hand", b"calls_in_hand", "calls_per_connection", b"calls_per_connection", "connections", b"connections", "entry_bytes", b"entry_bytes", "field_path_bytes", b"field_path_bytes", "fields", b"fields", "filter_depth", b"filter_depth", "filters", b"filters", "grace_ms", b"grace_ms", "groups", b"groups", "handshake_time_ms", b"handshake_time_ms", "key_bytes", b"key_bytes", "key_request_bytes", b"key_request_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "metadata_bytes", b"metadata_bytes", "open_streams", b"open_streams", "open_streams_per_client", b"open_streams_per_client", "orders", b"orders", "page_items", b"page_items", "patched_bytes", b"patched_bytes", "pending_calls", b"pending_calls", "query_request_bytes", b"query_request_bytes", "query_time_ms", b"query_time_ms", "read_bytes", b"read_bytes", "record_bytes", b"record_bytes", "record_request_bytes", b"record_request_bytes", "request_time_ms", b"request_time_ms", "slots_request_bytes", b"slots_request_bytes", "snapshots", b"snapshots", "sort_bytes", b"sort_bytes", "sort_key_bytes", b"sort_key_bytes", "stream_bytes", b"stream_bytes", "tree_value_depth", b"tree_value_depth", "unread_bytes", b"unread_bytes", "value_depth", b"value_depth"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_sort_bytes", b"all_sort_bytes", "batch_items", b"batch_items", "calls_in_hand", b"calls_in_hand", "calls_per_connection", b"calls_per_connection", "connections", b"connections", "entry_bytes", b"entry_bytes", "field_path_bytes", b"field_path_bytes", "fields", b"fields", "filter_depth", b"filter_depth", "filters", b"filters", "grace_ms", b"grace_ms", "groups", b"groups", "handshake_time_ms", b"handshake_time_ms", "key_bytes", b"key_bytes", "key_request_bytes", b"key_request_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "metadata_bytes", b"metadata_bytes", "open_streams", b"open_streams", "open_streams_per_client", b"open_streams_per_client", "orders", b"orders", "page_items", b"page_items", "patched_bytes", b"patched_bytes", "pending_calls", b"pending_calls", "query_request_bytes", b"query_request_bytes", "query_time_ms", b"query_time_ms", "read_bytes", b"read_bytes", "record_bytes", b"record_bytes", "record_request_bytes", b"record_request_bytes", "request_time_ms", b"request_time_ms", "slots_request_bytes", b"slots_request_bytes", "snapshots", b"snapshots", "sort_bytes", b"sort_bytes", "sort_disk_bytes", b"sort_disk_bytes", "sort_key_bytes", b"sort_key_bytes", "sort_memory_bytes", b"sort_memory_bytes", "stream_bytes", b"stream_bytes", "tree_value_depth", b"tree_value_depth", "unread_bytes", b"unread_bytes", "value_depth", b"value_depth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

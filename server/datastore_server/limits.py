@@ -27,6 +27,8 @@ from datastore.model.limits import (
     PATCHED_BYTES,
     QUERY_REQUEST_BYTES,
     SORT_BYTES,
+    SORT_DISK_BYTES,
+    SORT_MEMORY_BYTES,
     TREE_VALUE_DEPTH,
     VALUE_DEPTH,
 )
@@ -180,6 +182,21 @@ class Limits:
         "OVERLOADED while others hold it",
         SIZE,
     )
+    sort_memory_bytes: int = _limit(
+        SORT_MEMORY_BYTES,
+        SORT_BYTES,
+        "what one query with orders holds of serialized values to sort, counted like `sort_bytes`",
+        "all that it holds is moved to a temporary file, as one sorted run, which takes a file descriptor, and 64 KiB"
+        " while the runs are merged",
+        SIZE,
+    )
+    sort_disk_bytes: int = _limit(
+        SORT_DISK_BYTES,
+        _TIB,
+        "the temporary files of one query with orders, in the directory that TMPDIR names, by default `/var/tmp`",
+        "STORE_FULL, as where the disk is full",
+        SIZE,
+    )
     unread_bytes: int = _limit(
         64 * _MIB,
         _TIB,
@@ -275,8 +292,8 @@ class Limits:
     sort_bytes: int = _fixed(
         SORT_BYTES,
         "what one query with orders holds in memory to sort, and one aggregate to group. Of serialized values, a query"
-        " moves what exceeds 64 MiB to temporary files",
-        "LIMIT_EXCEEDED; STORE_FULL if the files exceed 64 GiB or the disk",
+        " moves what exceeds `sort_memory_bytes` to temporary files",
+        "LIMIT_EXCEEDED",
         "`all_sort_bytes`, if lower, limits it too",
         SIZE,
     )

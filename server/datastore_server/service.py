@@ -137,7 +137,11 @@ class DatastoreService:
         self._refused_s = 0.0
         self._open_streams = OpenStreams(self._limits)
         self._reads = ByteBudget(self._limits.read_bytes)
-        self._sorts = SortBudget(self._limits.all_sort_bytes)
+        self._sorts = SortBudget(
+            self._limits.all_sort_bytes,
+            memory_bytes=self._limits.sort_memory_bytes,
+            disk_bytes=self._limits.sort_disk_bytes,
+        )
         # A response exists in pieces and as a message; a proxy also holds one of each shard.
         self._answer_bytes = self._limits.message_bytes * (2 + len(self._cluster.shards))
         self._checks = ThreadPoolExecutor(1, "checks")

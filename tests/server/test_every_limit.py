@@ -270,9 +270,25 @@ async def _(start: Start, above: int) -> Outcome:
 
 @limit("sort_bytes")
 async def _(start: Start, above: int) -> Outcome:
-    running = await memory(start, all_sort_bytes=100_000)
-    await running.put_all({f"/{place}": {"a": "x" * 1000} for place in range(10 if above <= 0 else 100)})
+    return await sorting(start, 10 if above <= 0 else 100, all_sort_bytes=100_000)
+
+
+async def sorting(start: Start, entries: int, **limits: int) -> Outcome:
+    """Sort so many entries of two kilobytes each, sort key and value."""
+    running = await memory(start, **limits)
+    await running.put_all({f"/{place}": {"a": "x" * 1000} for place in range(entries)})
     return await refusal(running.query(everything(orders=[query_pb2.Order(field_path="a")])))
+
+
+@limit("sort_memory_bytes", ("STORE_FULL", ""))
+async def _(start: Start, above: int) -> Outcome:
+    # What exceeds it finds no room in files.
+    return await sorting(start, 10 if above <= 0 else 100, sort_memory_bytes=100_000, sort_disk_bytes=1)
+
+
+@limit("sort_disk_bytes", ("STORE_FULL", ""))
+async def _(start: Start, above: int) -> Outcome:
+    return await sorting(start, 10 if above <= 0 else 100, sort_memory_bytes=1, sort_disk_bytes=100_000)
 
 
 @limit("all_sort_bytes", OVERLOADED)

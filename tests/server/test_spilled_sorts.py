@@ -13,10 +13,10 @@ import pytest
 
 from datastore import aio, wire
 from datastore.aio.lift import lift
-from datastore.engine import sorting
 from datastore.lmdb import LMDBDatastore
 from datastore.spill import SpillFile
 from datastore.v1 import query_pb2, service_pb2, value_pb2
+from datastore_server.limits import Limits
 from tests.support.serving import Running, everything
 from tests.support.waiting import until
 
@@ -37,11 +37,11 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-async def node(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory: Path) -> Running:
+async def node(start: Start, tmp_path: Path, directory: Path, request: pytest.FixtureRequest) -> Running:
     """A node on LMDB with entries that are too many for the memory that it may use to sort."""
-    monkeypatch.setattr(sorting, "SORT_MEMORY_BYTES", 100_000)
+    limits = Limits(sort_memory_bytes=100_000, **getattr(request, "param", {}))
     blocking = LMDBDatastore(tmp_path / "data", durability="async")
-    running: Running = await start(aio.SerializerShimDatastore(lift(blocking), wire.lazy))
+    running: Running = await start(aio.SerializerShimDatastore(lift(blocking), wire.lazy), limits=limits)
     await running.put_all({f"/{place:05}": {"n": place * 7919 % COUNT, "x": "x" * 100} for place in range(COUNT)})
     return running
 
@@ -105,11 +105,9 @@ async def test_a_stream_continues_by_its_token(node: Running) -> None:
     assert number_of(rest[0]) == len(first.entries)
 
 
-async def test_files_beyond_the_limit_are_refused(
-    node: Running, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sorting, "SORT_DISK_BYTES", 200_000)
-    with pytest.raises(grpc.aio.AioRpcError, match="more than 200,000 bytes of temporary files"):
+@pytest.mark.parametrize("node", [{"sort_disk_bytes": 200_000}], indirect=True)
+async def test_files_beyond_the_limit_are_refused(node: Running, directory: Path) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match=r"more than 200,000 bytes of temporary files \(sort_disk_bytes\)"):
         await node.query(BY_NUMBER)
     await until(async_files(directory), [])
     # A query with a limit holds little.

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Batch, Key, Query
-from datastore.engine import pipeline, sorting, spilled
+from datastore.engine import pipeline, room, sorting, spilled
 from datastore.engine.pipeline import Pipeline
 from datastore.engine.room import SortBudget, SortRoom
 from datastore.model.entries import Position
@@ -54,7 +54,7 @@ class MemoryFile:
 def small_runs(request):
     """Runs of a few entries, so that a few entries make many; and with files, most of them in files."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sorting, "SORT_MEMORY_BYTES", sys.maxsize if request.param == "memory" else 1000)
+        patch.setattr(room, "SORT_MEMORY_BYTES", sys.maxsize if request.param == "memory" else 1000)
         patch.setattr(spilled, "BLOCK_BYTES", 300)
         patch.setattr(sorting, "RUN_ENTRIES", 4)
         patch.setattr(sorting, "STRIDE", 2)
@@ -247,7 +247,7 @@ def cost(contents, query):
 @pytest.fixture
 def files(monkeypatch):
     """Runs in files, and what their files take."""
-    monkeypatch.setattr(sorting, "SORT_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(room, "SORT_MEMORY_BYTES", 1000)
     MemoryFile.opened.clear()
     yield lambda: sum(len(file.data) for file in MemoryFile.opened if not file.is_closed)
     MemoryFile.opened.clear()
@@ -267,9 +267,9 @@ def test_a_limit_bounds_the_files_even_if_each_entry_precedes_all_before_it(file
 
 
 def test_files_beyond_the_limit_end_the_query(files, monkeypatch):
-    monkeypatch.setattr(sorting, "SORT_DISK_BYTES", 5000)
+    monkeypatch.setattr(room, "SORT_DISK_BYTES", 5000)
     step = Pipeline(Query(Key("/a")).order("n"), MemoryFile)
-    with pytest.raises(StoreFullError, match="more than 5,000 bytes of temporary files"):
+    with pytest.raises(StoreFullError, match=r"more than 5,000 bytes of temporary files \(sort_disk_bytes\); give"):
         feed(step, serialized(numbers(500)))
     step.close()
     assert files() == 0
@@ -298,7 +298,7 @@ def test_without_a_place_for_files_entries_stay_in_memory(files):
 
 
 def test_values_in_files_do_not_count_for_memory(files):
-    budget = SortBudget(10**6)
+    budget = SortBudget(10**6, memory_bytes=1000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sorting, "sort_room", lambda most: SortRoom(budget, most))
         step = feed(Pipeline(Query(Key("/a")).order("n"), MemoryFile), serialized(numbers(500)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import resource
 import tempfile
 from collections.abc import Iterator
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from datastore import Key, Query, core, wire
-from datastore.engine import sorting
+from datastore.engine.room import SortBudget, set_sort_budget
 from datastore.model.errors import StoreError, StoreFullError
 from datastore.spill import SpillFile
 
@@ -65,6 +66,20 @@ def test_a_file_that_lost_its_end_is_an_error(file: SpillFile) -> None:
         file.read(1, 3)
 
 
+def test_an_error_names_the_directory(file: SpillFile, directory: Path) -> None:
+    with pytest.raises(StoreError, match=f"in {directory}, lost their end"):
+        file.read(0, 1)
+
+
+def test_without_any_directory_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", refuse)
+    with pytest.raises(StoreError, match="have no place: No usable temporary directory found"):
+        SpillFile()
+
+
 def test_a_directory_that_cannot_be_used_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: Any) -> None:
         raise PermissionError(13, "Permission denied")
@@ -75,7 +90,6 @@ def test_a_directory_that_cannot_be_used_is_an_error(monkeypatch: pytest.MonkeyP
 
 
 def test_a_store_of_this_process_sorts_with_files_too(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sorting, "SORT_MEMORY_BYTES", 10_000)
     opened: list[SpillFile] = []
     init = SpillFile.__init__
     monkeypatch.setattr(SpillFile, "__init__", lambda self: opened.append(self) or init(self))
@@ -83,7 +97,10 @@ def test_a_store_of_this_process_sorts_with_files_too(directory: Path, monkeypat
     numbers = [number * 7919 % 1000 for number in range(1000)]
     for place, number in enumerate(numbers):
         store.put(Key(f"/a/{place:04}"), wire.encode_value({"n": number}))
-    found = [entry.value.decode()["n"] for entry in store.query(Query(Key("/a")).order("n")).entries()]
+    context = copy_context()
+    context.run(set_sort_budget, SortBudget(memory_bytes=10_000))
+    query = Query(Key("/a")).order("n")
+    found = context.run(lambda: [entry.value.decode()["n"] for entry in store.query(query).entries()])
     assert found == sorted(numbers)
     assert opened
     assert all(file._file.closed for file in opened)

@@ -1725,6 +1725,12 @@ pub struct Limits {
     /// The maximum number of snapshots of a node that are read at once.
     #[prost(int64, tag = "38")]
     pub snapshots: i64,
+    /// Above this size, in bytes, what a query with orders holds of serialized values is moved to temporary files.
+    #[prost(int64, tag = "39")]
+    pub sort_memory_bytes: i64,
+    /// The maximum size of the temporary files of a query with orders, in bytes; beyond it queries fail with STORE_FULL.
+    #[prost(int64, tag = "40")]
+    pub sort_disk_bytes: i64,
 }
 /// Shard is one shard behind a proxy.
 #[derive(Clone, PartialEq, ::prost::Message)]

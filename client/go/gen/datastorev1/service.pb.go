@@ -3418,7 +3418,11 @@ type Limits struct {
 	// The maximum number of calls that wait until the server looks at them.
 	PendingCalls int64 `protobuf:"varint,37,opt,name=pending_calls,json=pendingCalls,proto3" json:"pending_calls,omitempty"`
 	// The maximum number of snapshots of a node that are read at once.
-	Snapshots     int64 `protobuf:"varint,38,opt,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Snapshots int64 `protobuf:"varint,38,opt,name=snapshots,proto3" json:"snapshots,omitempty"`
+	// Above this size, in bytes, what a query with orders holds of serialized values is moved to temporary files.
+	SortMemoryBytes int64 `protobuf:"varint,39,opt,name=sort_memory_bytes,json=sortMemoryBytes,proto3" json:"sort_memory_bytes,omitempty"`
+	// The maximum size of the temporary files of a query with orders, in bytes; beyond it queries fail with STORE_FULL.
+	SortDiskBytes int64 `protobuf:"varint,40,opt,name=sort_disk_bytes,json=sortDiskBytes,proto3" json:"sort_disk_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3715,6 +3719,20 @@ func (x *Limits) GetPendingCalls() int64 {
 func (x *Limits) GetSnapshots() int64 {
 	if x != nil {
 		return x.Snapshots
+	}
+	return 0
+}
+
+func (x *Limits) GetSortMemoryBytes() int64 {
+	if x != nil {
+		return x.SortMemoryBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetSortDiskBytes() int64 {
+	if x != nil {
+		return x.SortDiskBytes
 	}
 	return 0
 }
@@ -4718,8 +4736,7 @@ const file_datastore_v1_service_proto_rawDesc = "" +
 	"\x04hits\x18\x04 \x01(\x03H\x00R\x04hits\x88\x01\x01\x12\x1b\n" +
 	"\x06misses\x18\x05 \x01(\x03H\x01R\x06misses\x88\x01\x01B\a\n" +
 	"\x05_hitsB\t\n" +
-	"\a_misses\"\xef\n" +
-	"\n" +
+	"\a_misses\"\xc3\v\n" +
 	"\x06Limits\x12\x1b\n" +
 	"\tkey_bytes\x18\x01 \x01(\x03R\bkeyBytes\x12\x1f\n" +
 	"\ventry_bytes\x18\x02 \x01(\x03R\n" +
@@ -4765,7 +4782,9 @@ const file_datastore_v1_service_proto_rawDesc = "" +
 	"\x0esort_key_bytes\x18# \x01(\x03R\fsortKeyBytes\x120\n" +
 	"\x14calls_per_connection\x18$ \x01(\x03R\x12callsPerConnection\x12#\n" +
 	"\rpending_calls\x18% \x01(\x03R\fpendingCalls\x12\x1c\n" +
-	"\tsnapshots\x18& \x01(\x03R\tsnapshots\"\xef\x01\n" +
+	"\tsnapshots\x18& \x01(\x03R\tsnapshots\x12*\n" +
+	"\x11sort_memory_bytes\x18' \x01(\x03R\x0fsortMemoryBytes\x12&\n" +
+	"\x0fsort_disk_bytes\x18( \x01(\x03R\rsortDiskBytes\"\xef\x01\n" +
 	"\x05Shard\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x12\x14\n" +

@@ -229,6 +229,7 @@ async fn describe(client: &Client) -> Outcome<Json> {
         grace_ms fields groups unread_bytes request_time_ms connections metadata_bytes handshake_time_ms
         query_request_bytes key_request_bytes record_bytes record_request_bytes slots_request_bytes filter_depth
         tree_value_depth field_path_bytes patched_bytes sort_key_bytes calls_per_connection pending_calls snapshots
+        sort_memory_bytes sort_disk_bytes
     };
     Ok(json!({"features": features, "limits": limits, "server_version": description.server_version()}))
 }

@@ -817,6 +817,8 @@ PROTOBUF_CONSTEXPR Limits::Limits(
   , /*decltype(_impl_.calls_per_connection_)*/int64_t{0}
   , /*decltype(_impl_.pending_calls_)*/int64_t{0}
   , /*decltype(_impl_.snapshots_)*/int64_t{0}
+  , /*decltype(_impl_.sort_memory_bytes_)*/int64_t{0}
+  , /*decltype(_impl_.sort_disk_bytes_)*/int64_t{0}
   , /*decltype(_impl_._cached_size_)*/{}} {}
 struct LimitsDefaultTypeInternal {
   PROTOBUF_CONSTEXPR LimitsDefaultTypeInternal()
@@ -1410,6 +1412,8 @@ const uint32_t TableStruct_datastore_2fv1_2fservice_2eproto::offsets[] PROTOBUF_
   PROTOBUF_FIELD_OFFSET(::datastore::v1::Limits, _impl_.calls_per_connection_),
   PROTOBUF_FIELD_OFFSET(::datastore::v1::Limits, _impl_.pending_calls_),
   PROTOBUF_FIELD_OFFSET(::datastore::v1::Limits, _impl_.snapshots_),
+  PROTOBUF_FIELD_OFFSET(::datastore::v1::Limits, _impl_.sort_memory_bytes_),
+  PROTOBUF_FIELD_OFFSET(::datastore::v1::Limits, _impl_.sort_disk_bytes_),
   PROTOBUF_FIELD_OFFSET(::datastore::v1::Shard, _impl_._has_bits_),
   PROTOBUF_FIELD_OFFSET(::datastore::v1::Shard, _internal_metadata_),
   ~0u,  // no _extensions_
@@ -1481,7 +1485,7 @@ static const ::_pbi::MigrationSchema schemas[] PROTOBUF_SECTION_VARIABLE(protode
   { 485, -1, -1, sizeof(::datastore::v1::Load)},
   { 496, 507, -1, sizeof(::datastore::v1::Store)},
   { 512, -1, -1, sizeof(::datastore::v1::Limits)},
-  { 556, 569, -1, sizeof(::datastore::v1::Shard)},
+  { 558, 571, -1, sizeof(::datastore::v1::Shard)},
 };
 
 static const ::_pb::Message* const file_default_instances[] = {
@@ -1755,7 +1759,7 @@ const char descriptor_table_protodef_datastore_2fv1_2fservice_2eproto[] PROTOBUF
   "\030\002 \001(\tR\013description\022/\n\010children\030\003 \003(\0132\023."
   "datastore.v1.StoreR\010children\022\027\n\004hits\030\004 \001"
   "(\003H\000R\004hits\210\001\001\022\033\n\006misses\030\005 \001(\003H\001R\006misses\210"
-  "\001\001B\007\n\005_hitsB\t\n\007_misses\"\357\n\n\006Limits\022\033\n\tkey"
+  "\001\001B\007\n\005_hitsB\t\n\007_misses\"\303\013\n\006Limits\022\033\n\tkey"
   "_bytes\030\001 \001(\003R\010keyBytes\022\037\n\013entry_bytes\030\002 "
   "\001(\003R\nentryBytes\022#\n\rmessage_bytes\030\003 \001(\003R\014"
   "messageBytes\022\037\n\013batch_items\030\004 \001(\003R\nbatch"
@@ -1790,56 +1794,58 @@ const char descriptor_table_protodef_datastore_2fv1_2fservice_2eproto[] PROTOBUF
   "# \001(\003R\014sortKeyBytes\0220\n\024calls_per_connect"
   "ion\030$ \001(\003R\022callsPerConnection\022#\n\rpending"
   "_calls\030% \001(\003R\014pendingCalls\022\034\n\tsnapshots\030"
-  "& \001(\003R\tsnapshots\"\357\001\n\005Shard\022\022\n\004name\030\001 \001(\t"
-  "R\004name\022\020\n\003url\030\002 \001(\tR\003url\022\024\n\005slots\030\003 \001(\005R"
-  "\005slots\022*\n\006status\030\004 \001(\0132\022.google.rpc.Stat"
-  "usR\006status\022\035\n\007entries\030\005 \001(\003H\000R\007entries\210\001"
-  "\001\022&\n\014stored_bytes\030\006 \001(\003H\001R\013storedBytes\210\001"
-  "\001\022\032\n\010warnings\030\007 \003(\tR\010warningsB\n\n\010_entrie"
-  "sB\017\n\r_stored_bytes*\270\001\n\021TransportSecurity"
-  "\022\"\n\036TRANSPORT_SECURITY_UNSPECIFIED\020\000\022\037\n\033"
-  "TRANSPORT_SECURITY_LOOPBACK\020\001\022\037\n\033TRANSPO"
-  "RT_SECURITY_INSECURE\020\002\022\032\n\026TRANSPORT_SECU"
-  "RITY_TLS\020\003\022!\n\035TRANSPORT_SECURITY_MUTUAL_"
-  "TLS\020\004*u\n\007Feature\022\027\n\023FEATURE_UNSPECIFIED\020"
-  "\000\022\024\n\020FEATURE_VERSIONS\020\001\022\022\n\016FEATURE_EXPIR"
-  "Y\020\002\022\023\n\017FEATURE_CHANGES\020\003\022\022\n\016FEATURE_ATOM"
-  "IC\020\004*\235\001\n\010PushDown\022\031\n\025PUSH_DOWN_UNSPECIFI"
-  "ED\020\000\022\023\n\017PUSH_DOWN_SCOPE\020\001\022\031\n\025PUSH_DOWN_K"
-  "EY_FILTERS\020\002\022\033\n\027PUSH_DOWN_FIELD_FILTERS\020"
-  "\003\022\024\n\020PUSH_DOWN_ORDERS\020\004\022\023\n\017PUSH_DOWN_LIM"
-  "IT\020\0052\373\010\n\020DatastoreService\022:\n\003Get\022\030.datas"
-  "tore.v1.GetRequest\032\031.datastore.v1.GetRes"
-  "ponse\022:\n\003Put\022\030.datastore.v1.PutRequest\032\031"
-  ".datastore.v1.PutResponse\022C\n\006Delete\022\033.da"
-  "tastore.v1.DeleteRequest\032\034.datastore.v1."
-  "DeleteResponse\022@\n\005Patch\022\032.datastore.v1.P"
-  "atchRequest\032\033.datastore.v1.PatchResponse"
-  "\022@\n\005Touch\022\032.datastore.v1.TouchRequest\032\033."
-  "datastore.v1.TouchResponse\022I\n\010Contains\022\035"
-  ".datastore.v1.ContainsRequest\032\036.datastor"
-  "e.v1.ContainsResponse\022I\n\010BatchGet\022\035.data"
-  "store.v1.BatchGetRequest\032\036.datastore.v1."
-  "BatchGetResponse\022O\n\nBatchWrite\022\037.datasto"
-  "re.v1.BatchWriteRequest\032 .datastore.v1.B"
-  "atchWriteResponse\022B\n\005Query\022\032.datastore.v"
-  "1.QueryRequest\032\033.datastore.v1.QueryRespo"
-  "nse0\001\022R\n\013ListEntries\022 .datastore.v1.List"
-  "EntriesRequest\032!.datastore.v1.ListEntrie"
-  "sResponse\022N\n\tAggregate\022\036.datastore.v1.Ag"
-  "gregateRequest\032\037.datastore.v1.AggregateR"
-  "esponse0\001\022B\n\005Watch\022\032.datastore.v1.WatchR"
-  "equest\032\033.datastore.v1.WatchResponse0\001\022]\n"
-  "\016DeleteMatching\022#.datastore.v1.DeleteMat"
-  "chingRequest\032$.datastore.v1.DeleteMatchi"
-  "ngResponse0\001\022Z\n\rPatchMatching\022\".datastor"
-  "e.v1.PatchMatchingRequest\032#.datastore.v1"
-  ".PatchMatchingResponse0\001\022X\n\rDescribeStor"
-  "e\022\".datastore.v1.DescribeStoreRequest\032#."
-  "datastore.v1.DescribeStoreResponseBe\n\026io"
-  ".github.datastore.v1P\001ZIgithub.com/datas"
-  "tore/datastore-grpc/client/go/gen/datast"
-  "orev1;datastorev1b\006proto3"
+  "& \001(\003R\tsnapshots\022*\n\021sort_memory_bytes\030\' "
+  "\001(\003R\017sortMemoryBytes\022&\n\017sort_disk_bytes\030"
+  "( \001(\003R\rsortDiskBytes\"\357\001\n\005Shard\022\022\n\004name\030\001"
+  " \001(\tR\004name\022\020\n\003url\030\002 \001(\tR\003url\022\024\n\005slots\030\003 "
+  "\001(\005R\005slots\022*\n\006status\030\004 \001(\0132\022.google.rpc."
+  "StatusR\006status\022\035\n\007entries\030\005 \001(\003H\000R\007entri"
+  "es\210\001\001\022&\n\014stored_bytes\030\006 \001(\003H\001R\013storedByt"
+  "es\210\001\001\022\032\n\010warnings\030\007 \003(\tR\010warningsB\n\n\010_en"
+  "triesB\017\n\r_stored_bytes*\270\001\n\021TransportSecu"
+  "rity\022\"\n\036TRANSPORT_SECURITY_UNSPECIFIED\020\000"
+  "\022\037\n\033TRANSPORT_SECURITY_LOOPBACK\020\001\022\037\n\033TRA"
+  "NSPORT_SECURITY_INSECURE\020\002\022\032\n\026TRANSPORT_"
+  "SECURITY_TLS\020\003\022!\n\035TRANSPORT_SECURITY_MUT"
+  "UAL_TLS\020\004*u\n\007Feature\022\027\n\023FEATURE_UNSPECIF"
+  "IED\020\000\022\024\n\020FEATURE_VERSIONS\020\001\022\022\n\016FEATURE_E"
+  "XPIRY\020\002\022\023\n\017FEATURE_CHANGES\020\003\022\022\n\016FEATURE_"
+  "ATOMIC\020\004*\235\001\n\010PushDown\022\031\n\025PUSH_DOWN_UNSPE"
+  "CIFIED\020\000\022\023\n\017PUSH_DOWN_SCOPE\020\001\022\031\n\025PUSH_DO"
+  "WN_KEY_FILTERS\020\002\022\033\n\027PUSH_DOWN_FIELD_FILT"
+  "ERS\020\003\022\024\n\020PUSH_DOWN_ORDERS\020\004\022\023\n\017PUSH_DOWN"
+  "_LIMIT\020\0052\373\010\n\020DatastoreService\022:\n\003Get\022\030.d"
+  "atastore.v1.GetRequest\032\031.datastore.v1.Ge"
+  "tResponse\022:\n\003Put\022\030.datastore.v1.PutReque"
+  "st\032\031.datastore.v1.PutResponse\022C\n\006Delete\022"
+  "\033.datastore.v1.DeleteRequest\032\034.datastore"
+  ".v1.DeleteResponse\022@\n\005Patch\022\032.datastore."
+  "v1.PatchRequest\032\033.datastore.v1.PatchResp"
+  "onse\022@\n\005Touch\022\032.datastore.v1.TouchReques"
+  "t\032\033.datastore.v1.TouchResponse\022I\n\010Contai"
+  "ns\022\035.datastore.v1.ContainsRequest\032\036.data"
+  "store.v1.ContainsResponse\022I\n\010BatchGet\022\035."
+  "datastore.v1.BatchGetRequest\032\036.datastore"
+  ".v1.BatchGetResponse\022O\n\nBatchWrite\022\037.dat"
+  "astore.v1.BatchWriteRequest\032 .datastore."
+  "v1.BatchWriteResponse\022B\n\005Query\022\032.datasto"
+  "re.v1.QueryRequest\032\033.datastore.v1.QueryR"
+  "esponse0\001\022R\n\013ListEntries\022 .datastore.v1."
+  "ListEntriesRequest\032!.datastore.v1.ListEn"
+  "triesResponse\022N\n\tAggregate\022\036.datastore.v"
+  "1.AggregateRequest\032\037.datastore.v1.Aggreg"
+  "ateResponse0\001\022B\n\005Watch\022\032.datastore.v1.Wa"
+  "tchRequest\032\033.datastore.v1.WatchResponse0"
+  "\001\022]\n\016DeleteMatching\022#.datastore.v1.Delet"
+  "eMatchingRequest\032$.datastore.v1.DeleteMa"
+  "tchingResponse0\001\022Z\n\rPatchMatching\022\".data"
+  "store.v1.PatchMatchingRequest\032#.datastor"
+  "e.v1.PatchMatchingResponse0\001\022X\n\rDescribe"
+  "Store\022\".datastore.v1.DescribeStoreReques"
+  "t\032#.datastore.v1.DescribeStoreResponseBe"
+  "\n\026io.github.datastore.v1P\001ZIgithub.com/d"
+  "atastore/datastore-grpc/client/go/gen/da"
+  "tastorev1;datastorev1b\006proto3"
   ;
 static const ::_pbi::DescriptorTable* const descriptor_table_datastore_2fv1_2fservice_2eproto_deps[3] = {
   &::descriptor_table_datastore_2fv1_2fquery_2eproto,
@@ -1848,7 +1854,7 @@ static const ::_pbi::DescriptorTable* const descriptor_table_datastore_2fv1_2fse
 };
 static ::_pbi::once_flag descriptor_table_datastore_2fv1_2fservice_2eproto_once;
 const ::_pbi::DescriptorTable descriptor_table_datastore_2fv1_2fservice_2eproto = {
-    false, false, 12065, descriptor_table_protodef_datastore_2fv1_2fservice_2eproto,
+    false, false, 12149, descriptor_table_protodef_datastore_2fv1_2fservice_2eproto,
     "datastore/v1/service.proto",
     &descriptor_table_datastore_2fv1_2fservice_2eproto_once, descriptor_table_datastore_2fv1_2fservice_2eproto_deps, 3, 50,
     schemas, file_default_instances, TableStruct_datastore_2fv1_2fservice_2eproto::offsets,
@@ -16260,12 +16266,14 @@ Limits::Limits(const Limits& from)
     , decltype(_impl_.calls_per_connection_){}
     , decltype(_impl_.pending_calls_){}
     , decltype(_impl_.snapshots_){}
+    , decltype(_impl_.sort_memory_bytes_){}
+    , decltype(_impl_.sort_disk_bytes_){}
     , /*decltype(_impl_._cached_size_)*/{}};
 
   _internal_metadata_.MergeFrom<::PROTOBUF_NAMESPACE_ID::UnknownFieldSet>(from._internal_metadata_);
   ::memcpy(&_impl_.key_bytes_, &from._impl_.key_bytes_,
-    static_cast<size_t>(reinterpret_cast<char*>(&_impl_.snapshots_) -
-    reinterpret_cast<char*>(&_impl_.key_bytes_)) + sizeof(_impl_.snapshots_));
+    static_cast<size_t>(reinterpret_cast<char*>(&_impl_.sort_disk_bytes_) -
+    reinterpret_cast<char*>(&_impl_.key_bytes_)) + sizeof(_impl_.sort_disk_bytes_));
   // @@protoc_insertion_point(copy_constructor:datastore.v1.Limits)
 }
 
@@ -16312,6 +16320,8 @@ inline void Limits::SharedCtor(
     , decltype(_impl_.calls_per_connection_){int64_t{0}}
     , decltype(_impl_.pending_calls_){int64_t{0}}
     , decltype(_impl_.snapshots_){int64_t{0}}
+    , decltype(_impl_.sort_memory_bytes_){int64_t{0}}
+    , decltype(_impl_.sort_disk_bytes_){int64_t{0}}
     , /*decltype(_impl_._cached_size_)*/{}
   };
 }
@@ -16340,8 +16350,8 @@ void Limits::Clear() {
   (void) cached_has_bits;
 
   ::memset(&_impl_.key_bytes_, 0, static_cast<size_t>(
-      reinterpret_cast<char*>(&_impl_.snapshots_) -
-      reinterpret_cast<char*>(&_impl_.key_bytes_)) + sizeof(_impl_.snapshots_));
+      reinterpret_cast<char*>(&_impl_.sort_disk_bytes_) -
+      reinterpret_cast<char*>(&_impl_.key_bytes_)) + sizeof(_impl_.sort_disk_bytes_));
   _internal_metadata_.Clear<::PROTOBUF_NAMESPACE_ID::UnknownFieldSet>();
 }
 
@@ -16655,6 +16665,22 @@ const char* Limits::_InternalParse(const char* ptr, ::_pbi::ParseContext* ctx) {
         } else
           goto handle_unusual;
         continue;
+      // int64 sort_memory_bytes = 39 [json_name = "sortMemoryBytes"];
+      case 39:
+        if (PROTOBUF_PREDICT_TRUE(static_cast<uint8_t>(tag) == 56)) {
+          _impl_.sort_memory_bytes_ = ::PROTOBUF_NAMESPACE_ID::internal::ReadVarint64(&ptr);
+          CHK_(ptr);
+        } else
+          goto handle_unusual;
+        continue;
+      // int64 sort_disk_bytes = 40 [json_name = "sortDiskBytes"];
+      case 40:
+        if (PROTOBUF_PREDICT_TRUE(static_cast<uint8_t>(tag) == 64)) {
+          _impl_.sort_disk_bytes_ = ::PROTOBUF_NAMESPACE_ID::internal::ReadVarint64(&ptr);
+          CHK_(ptr);
+        } else
+          goto handle_unusual;
+        continue;
       default:
         goto handle_unusual;
     }  // switch
@@ -16912,6 +16938,18 @@ uint8_t* Limits::_InternalSerialize(
     target = ::_pbi::WireFormatLite::WriteInt64ToArray(38, this->_internal_snapshots(), target);
   }
 
+  // int64 sort_memory_bytes = 39 [json_name = "sortMemoryBytes"];
+  if (this->_internal_sort_memory_bytes() != 0) {
+    target = stream->EnsureSpace(target);
+    target = ::_pbi::WireFormatLite::WriteInt64ToArray(39, this->_internal_sort_memory_bytes(), target);
+  }
+
+  // int64 sort_disk_bytes = 40 [json_name = "sortDiskBytes"];
+  if (this->_internal_sort_disk_bytes() != 0) {
+    target = stream->EnsureSpace(target);
+    target = ::_pbi::WireFormatLite::WriteInt64ToArray(40, this->_internal_sort_disk_bytes(), target);
+  }
+
   if (PROTOBUF_PREDICT_FALSE(_internal_metadata_.have_unknown_fields())) {
     target = ::_pbi::WireFormat::InternalSerializeUnknownFieldsToArray(
         _internal_metadata_.unknown_fields<::PROTOBUF_NAMESPACE_ID::UnknownFieldSet>(::PROTOBUF_NAMESPACE_ID::UnknownFieldSet::default_instance), target, stream);
@@ -17164,6 +17202,20 @@ size_t Limits::ByteSizeLong() const {
         this->_internal_snapshots());
   }
 
+  // int64 sort_memory_bytes = 39 [json_name = "sortMemoryBytes"];
+  if (this->_internal_sort_memory_bytes() != 0) {
+    total_size += 2 +
+      ::_pbi::WireFormatLite::Int64Size(
+        this->_internal_sort_memory_bytes());
+  }
+
+  // int64 sort_disk_bytes = 40 [json_name = "sortDiskBytes"];
+  if (this->_internal_sort_disk_bytes() != 0) {
+    total_size += 2 +
+      ::_pbi::WireFormatLite::Int64Size(
+        this->_internal_sort_disk_bytes());
+  }
+
   return MaybeComputeUnknownFieldsSize(total_size, &_impl_._cached_size_);
 }
 
@@ -17296,6 +17348,12 @@ void Limits::MergeImpl(::PROTOBUF_NAMESPACE_ID::Message& to_msg, const ::PROTOBU
   if (from._internal_snapshots() != 0) {
     _this->_internal_set_snapshots(from._internal_snapshots());
   }
+  if (from._internal_sort_memory_bytes() != 0) {
+    _this->_internal_set_sort_memory_bytes(from._internal_sort_memory_bytes());
+  }
+  if (from._internal_sort_disk_bytes() != 0) {
+    _this->_internal_set_sort_disk_bytes(from._internal_sort_disk_bytes());
+  }
   _this->_internal_metadata_.MergeFrom<::PROTOBUF_NAMESPACE_ID::UnknownFieldSet>(from._internal_metadata_);
 }
 
@@ -17314,8 +17372,8 @@ void Limits::InternalSwap(Limits* other) {
   using std::swap;
   _internal_metadata_.InternalSwap(&other->_internal_metadata_);
   ::PROTOBUF_NAMESPACE_ID::internal::memswap<
-      PROTOBUF_FIELD_OFFSET(Limits, _impl_.snapshots_)
-      + sizeof(Limits::_impl_.snapshots_)
+      PROTOBUF_FIELD_OFFSET(Limits, _impl_.sort_disk_bytes_)
+      + sizeof(Limits::_impl_.sort_disk_bytes_)
       - PROTOBUF_FIELD_OFFSET(Limits, _impl_.key_bytes_)>(
           reinterpret_cast<char*>(&_impl_.key_bytes_),
           reinterpret_cast<char*>(&other->_impl_.key_bytes_));

@@ -10317,6 +10317,8 @@ class Limits final :
     kCallsPerConnectionFieldNumber = 36,
     kPendingCallsFieldNumber = 37,
     kSnapshotsFieldNumber = 38,
+    kSortMemoryBytesFieldNumber = 39,
+    kSortDiskBytesFieldNumber = 40,
   };
   // int64 key_bytes = 1 [json_name = "keyBytes"];
   void clear_key_bytes();
@@ -10660,6 +10662,24 @@ class Limits final :
   void _internal_set_snapshots(int64_t value);
   public:
 
+  // int64 sort_memory_bytes = 39 [json_name = "sortMemoryBytes"];
+  void clear_sort_memory_bytes();
+  int64_t sort_memory_bytes() const;
+  void set_sort_memory_bytes(int64_t value);
+  private:
+  int64_t _internal_sort_memory_bytes() const;
+  void _internal_set_sort_memory_bytes(int64_t value);
+  public:
+
+  // int64 sort_disk_bytes = 40 [json_name = "sortDiskBytes"];
+  void clear_sort_disk_bytes();
+  int64_t sort_disk_bytes() const;
+  void set_sort_disk_bytes(int64_t value);
+  private:
+  int64_t _internal_sort_disk_bytes() const;
+  void _internal_set_sort_disk_bytes(int64_t value);
+  public:
+
   // @@protoc_insertion_point(class_scope:datastore.v1.Limits)
  private:
   class _Internal;
@@ -10706,6 +10726,8 @@ class Limits final :
     int64_t calls_per_connection_;
     int64_t pending_calls_;
     int64_t snapshots_;
+    int64_t sort_memory_bytes_;
+    int64_t sort_disk_bytes_;
     mutable ::PROTOBUF_NAMESPACE_ID::internal::CachedSize _cached_size_;
   };
   union { Impl_ _impl_; };
@@ -20848,6 +20870,46 @@ inline void Limits::_internal_set_snapshots(int64_t value) {
 inline void Limits::set_snapshots(int64_t value) {
   _internal_set_snapshots(value);
   // @@protoc_insertion_point(field_set:datastore.v1.Limits.snapshots)
+}
+
+// int64 sort_memory_bytes = 39 [json_name = "sortMemoryBytes"];
+inline void Limits::clear_sort_memory_bytes() {
+  _impl_.sort_memory_bytes_ = int64_t{0};
+}
+inline int64_t Limits::_internal_sort_memory_bytes() const {
+  return _impl_.sort_memory_bytes_;
+}
+inline int64_t Limits::sort_memory_bytes() const {
+  // @@protoc_insertion_point(field_get:datastore.v1.Limits.sort_memory_bytes)
+  return _internal_sort_memory_bytes();
+}
+inline void Limits::_internal_set_sort_memory_bytes(int64_t value) {
+  
+  _impl_.sort_memory_bytes_ = value;
+}
+inline void Limits::set_sort_memory_bytes(int64_t value) {
+  _internal_set_sort_memory_bytes(value);
+  // @@protoc_insertion_point(field_set:datastore.v1.Limits.sort_memory_bytes)
+}
+
+// int64 sort_disk_bytes = 40 [json_name = "sortDiskBytes"];
+inline void Limits::clear_sort_disk_bytes() {
+  _impl_.sort_disk_bytes_ = int64_t{0};
+}
+inline int64_t Limits::_internal_sort_disk_bytes() const {
+  return _impl_.sort_disk_bytes_;
+}
+inline int64_t Limits::sort_disk_bytes() const {
+  // @@protoc_insertion_point(field_get:datastore.v1.Limits.sort_disk_bytes)
+  return _internal_sort_disk_bytes();
+}
+inline void Limits::_internal_set_sort_disk_bytes(int64_t value) {
+  
+  _impl_.sort_disk_bytes_ = value;
+}
+inline void Limits::set_sort_disk_bytes(int64_t value) {
+  _internal_set_sort_disk_bytes(value);
+  // @@protoc_insertion_point(field_set:datastore.v1.Limits.sort_disk_bytes)
 }
 
 // -------------------------------------------------------------------

@@ -618,6 +618,36 @@ private static final long serialVersionUID = 0L;
     return snapshots_;
   }
 
+  public static final int SORT_MEMORY_BYTES_FIELD_NUMBER = 39;
+  private long sortMemoryBytes_ = 0L;
+  /**
+   * <pre>
+   * Above this size, in bytes, what a query with orders holds of serialized values is moved to temporary files.
+   * </pre>
+   *
+   * <code>int64 sort_memory_bytes = 39 [json_name = "sortMemoryBytes"];</code>
+   * @return The sortMemoryBytes.
+   */
+  @java.lang.Override
+  public long getSortMemoryBytes() {
+    return sortMemoryBytes_;
+  }
+
+  public static final int SORT_DISK_BYTES_FIELD_NUMBER = 40;
+  private long sortDiskBytes_ = 0L;
+  /**
+   * <pre>
+   * The maximum size of the temporary files of a query with orders, in bytes; beyond it queries fail with STORE_FULL.
+   * </pre>
+   *
+   * <code>int64 sort_disk_bytes = 40 [json_name = "sortDiskBytes"];</code>
+   * @return The sortDiskBytes.
+   */
+  @java.lang.Override
+  public long getSortDiskBytes() {
+    return sortDiskBytes_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -745,6 +775,12 @@ private static final long serialVersionUID = 0L;
     }
     if (snapshots_ != 0L) {
       output.writeInt64(38, snapshots_);
+    }
+    if (sortMemoryBytes_ != 0L) {
+      output.writeInt64(39, sortMemoryBytes_);
+    }
+    if (sortDiskBytes_ != 0L) {
+      output.writeInt64(40, sortDiskBytes_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -907,6 +943,14 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeInt64Size(38, snapshots_);
     }
+    if (sortMemoryBytes_ != 0L) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt64Size(39, sortMemoryBytes_);
+    }
+    if (sortDiskBytes_ != 0L) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt64Size(40, sortDiskBytes_);
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -998,6 +1042,10 @@ private static final long serialVersionUID = 0L;
         != other.getPendingCalls()) return false;
     if (getSnapshots()
         != other.getSnapshots()) return false;
+    if (getSortMemoryBytes()
+        != other.getSortMemoryBytes()) return false;
+    if (getSortDiskBytes()
+        != other.getSortDiskBytes()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -1123,6 +1171,12 @@ private static final long serialVersionUID = 0L;
     hash = (37 * hash) + SNAPSHOTS_FIELD_NUMBER;
     hash = (53 * hash) + com.google.protobuf.Internal.hashLong(
         getSnapshots());
+    hash = (37 * hash) + SORT_MEMORY_BYTES_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashLong(
+        getSortMemoryBytes());
+    hash = (37 * hash) + SORT_DISK_BYTES_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashLong(
+        getSortDiskBytes());
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -1297,6 +1351,8 @@ private static final long serialVersionUID = 0L;
       callsPerConnection_ = 0L;
       pendingCalls_ = 0L;
       snapshots_ = 0L;
+      sortMemoryBytes_ = 0L;
+      sortDiskBytes_ = 0L;
       return this;
     }
 
@@ -1448,6 +1504,12 @@ private static final long serialVersionUID = 0L;
       }
       if (((from_bitField1_ & 0x00000020) != 0)) {
         result.snapshots_ = snapshots_;
+      }
+      if (((from_bitField1_ & 0x00000040) != 0)) {
+        result.sortMemoryBytes_ = sortMemoryBytes_;
+      }
+      if (((from_bitField1_ & 0x00000080) != 0)) {
+        result.sortDiskBytes_ = sortDiskBytes_;
       }
     }
 
@@ -1608,6 +1670,12 @@ private static final long serialVersionUID = 0L;
       }
       if (other.getSnapshots() != 0L) {
         setSnapshots(other.getSnapshots());
+      }
+      if (other.getSortMemoryBytes() != 0L) {
+        setSortMemoryBytes(other.getSortMemoryBytes());
+      }
+      if (other.getSortDiskBytes() != 0L) {
+        setSortDiskBytes(other.getSortDiskBytes());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -1825,6 +1893,16 @@ private static final long serialVersionUID = 0L;
               bitField1_ |= 0x00000020;
               break;
             } // case 304
+            case 312: {
+              sortMemoryBytes_ = input.readInt64();
+              bitField1_ |= 0x00000040;
+              break;
+            } // case 312
+            case 320: {
+              sortDiskBytes_ = input.readInt64();
+              bitField1_ |= 0x00000080;
+              break;
+            } // case 320
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -3526,6 +3604,94 @@ private static final long serialVersionUID = 0L;
     public Builder clearSnapshots() {
       bitField1_ = (bitField1_ & ~0x00000020);
       snapshots_ = 0L;
+      onChanged();
+      return this;
+    }
+
+    private long sortMemoryBytes_ ;
+    /**
+     * <pre>
+     * Above this size, in bytes, what a query with orders holds of serialized values is moved to temporary files.
+     * </pre>
+     *
+     * <code>int64 sort_memory_bytes = 39 [json_name = "sortMemoryBytes"];</code>
+     * @return The sortMemoryBytes.
+     */
+    @java.lang.Override
+    public long getSortMemoryBytes() {
+      return sortMemoryBytes_;
+    }
+    /**
+     * <pre>
+     * Above this size, in bytes, what a query with orders holds of serialized values is moved to temporary files.
+     * </pre>
+     *
+     * <code>int64 sort_memory_bytes = 39 [json_name = "sortMemoryBytes"];</code>
+     * @param value The sortMemoryBytes to set.
+     * @return This builder for chaining.
+     */
+    public Builder setSortMemoryBytes(long value) {
+
+      sortMemoryBytes_ = value;
+      bitField1_ |= 0x00000040;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Above this size, in bytes, what a query with orders holds of serialized values is moved to temporary files.
+     * </pre>
+     *
+     * <code>int64 sort_memory_bytes = 39 [json_name = "sortMemoryBytes"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearSortMemoryBytes() {
+      bitField1_ = (bitField1_ & ~0x00000040);
+      sortMemoryBytes_ = 0L;
+      onChanged();
+      return this;
+    }
+
+    private long sortDiskBytes_ ;
+    /**
+     * <pre>
+     * The maximum size of the temporary files of a query with orders, in bytes; beyond it queries fail with STORE_FULL.
+     * </pre>
+     *
+     * <code>int64 sort_disk_bytes = 40 [json_name = "sortDiskBytes"];</code>
+     * @return The sortDiskBytes.
+     */
+    @java.lang.Override
+    public long getSortDiskBytes() {
+      return sortDiskBytes_;
+    }
+    /**
+     * <pre>
+     * The maximum size of the temporary files of a query with orders, in bytes; beyond it queries fail with STORE_FULL.
+     * </pre>
+     *
+     * <code>int64 sort_disk_bytes = 40 [json_name = "sortDiskBytes"];</code>
+     * @param value The sortDiskBytes to set.
+     * @return This builder for chaining.
+     */
+    public Builder setSortDiskBytes(long value) {
+
+      sortDiskBytes_ = value;
+      bitField1_ |= 0x00000080;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The maximum size of the temporary files of a query with orders, in bytes; beyond it queries fail with STORE_FULL.
+     * </pre>
+     *
+     * <code>int64 sort_disk_bytes = 40 [json_name = "sortDiskBytes"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearSortDiskBytes() {
+      bitField1_ = (bitField1_ & ~0x00000080);
+      sortDiskBytes_ = 0L;
       onChanged();
       return this;
     }

@@ -392,4 +392,24 @@ public interface LimitsOrBuilder extends
    * @return The snapshots.
    */
   long getSnapshots();
+
+  /**
+   * <pre>
+   * Above this size, in bytes, what a query with orders holds of serialized values is moved to temporary files.
+   * </pre>
+   *
+   * <code>int64 sort_memory_bytes = 39 [json_name = "sortMemoryBytes"];</code>
+   * @return The sortMemoryBytes.
+   */
+  long getSortMemoryBytes();
+
+  /**
+   * <pre>
+   * The maximum size of the temporary files of a query with orders, in bytes; beyond it queries fail with STORE_FULL.
+   * </pre>
+   *
+   * <code>int64 sort_disk_bytes = 40 [json_name = "sortDiskBytes"];</code>
+   * @return The sortDiskBytes.
+   */
+  long getSortDiskBytes();
 }

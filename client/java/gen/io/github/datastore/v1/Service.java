@@ -491,7 +491,7 @@ public final class Service {
       "\030\002 \001(\tR\013description\022/\n\010children\030\003 \003(\0132\023." +
       "datastore.v1.StoreR\010children\022\027\n\004hits\030\004 \001" +
       "(\003H\000R\004hits\210\001\001\022\033\n\006misses\030\005 \001(\003H\001R\006misses\210" +
-      "\001\001B\007\n\005_hitsB\t\n\007_misses\"\357\n\n\006Limits\022\033\n\tkey" +
+      "\001\001B\007\n\005_hitsB\t\n\007_misses\"\303\013\n\006Limits\022\033\n\tkey" +
       "_bytes\030\001 \001(\003R\010keyBytes\022\037\n\013entry_bytes\030\002 " +
       "\001(\003R\nentryBytes\022#\n\rmessage_bytes\030\003 \001(\003R\014" +
       "messageBytes\022\037\n\013batch_items\030\004 \001(\003R\nbatch" +
@@ -526,56 +526,58 @@ public final class Service {
       "# \001(\003R\014sortKeyBytes\0220\n\024calls_per_connect" +
       "ion\030$ \001(\003R\022callsPerConnection\022#\n\rpending" +
       "_calls\030% \001(\003R\014pendingCalls\022\034\n\tsnapshots\030" +
-      "& \001(\003R\tsnapshots\"\357\001\n\005Shard\022\022\n\004name\030\001 \001(\t" +
-      "R\004name\022\020\n\003url\030\002 \001(\tR\003url\022\024\n\005slots\030\003 \001(\005R" +
-      "\005slots\022*\n\006status\030\004 \001(\0132\022.google.rpc.Stat" +
-      "usR\006status\022\035\n\007entries\030\005 \001(\003H\000R\007entries\210\001" +
-      "\001\022&\n\014stored_bytes\030\006 \001(\003H\001R\013storedBytes\210\001" +
-      "\001\022\032\n\010warnings\030\007 \003(\tR\010warningsB\n\n\010_entrie" +
-      "sB\017\n\r_stored_bytes*\270\001\n\021TransportSecurity" +
-      "\022\"\n\036TRANSPORT_SECURITY_UNSPECIFIED\020\000\022\037\n\033" +
-      "TRANSPORT_SECURITY_LOOPBACK\020\001\022\037\n\033TRANSPO" +
-      "RT_SECURITY_INSECURE\020\002\022\032\n\026TRANSPORT_SECU" +
-      "RITY_TLS\020\003\022!\n\035TRANSPORT_SECURITY_MUTUAL_" +
-      "TLS\020\004*u\n\007Feature\022\027\n\023FEATURE_UNSPECIFIED\020" +
-      "\000\022\024\n\020FEATURE_VERSIONS\020\001\022\022\n\016FEATURE_EXPIR" +
-      "Y\020\002\022\023\n\017FEATURE_CHANGES\020\003\022\022\n\016FEATURE_ATOM" +
-      "IC\020\004*\235\001\n\010PushDown\022\031\n\025PUSH_DOWN_UNSPECIFI" +
-      "ED\020\000\022\023\n\017PUSH_DOWN_SCOPE\020\001\022\031\n\025PUSH_DOWN_K" +
-      "EY_FILTERS\020\002\022\033\n\027PUSH_DOWN_FIELD_FILTERS\020" +
-      "\003\022\024\n\020PUSH_DOWN_ORDERS\020\004\022\023\n\017PUSH_DOWN_LIM" +
-      "IT\020\0052\373\010\n\020DatastoreService\022:\n\003Get\022\030.datas" +
-      "tore.v1.GetRequest\032\031.datastore.v1.GetRes" +
-      "ponse\022:\n\003Put\022\030.datastore.v1.PutRequest\032\031" +
-      ".datastore.v1.PutResponse\022C\n\006Delete\022\033.da" +
-      "tastore.v1.DeleteRequest\032\034.datastore.v1." +
-      "DeleteResponse\022@\n\005Patch\022\032.datastore.v1.P" +
-      "atchRequest\032\033.datastore.v1.PatchResponse" +
-      "\022@\n\005Touch\022\032.datastore.v1.TouchRequest\032\033." +
-      "datastore.v1.TouchResponse\022I\n\010Contains\022\035" +
-      ".datastore.v1.ContainsRequest\032\036.datastor" +
-      "e.v1.ContainsResponse\022I\n\010BatchGet\022\035.data" +
-      "store.v1.BatchGetRequest\032\036.datastore.v1." +
-      "BatchGetResponse\022O\n\nBatchWrite\022\037.datasto" +
-      "re.v1.BatchWriteRequest\032 .datastore.v1.B" +
-      "atchWriteResponse\022B\n\005Query\022\032.datastore.v" +
-      "1.QueryRequest\032\033.datastore.v1.QueryRespo" +
-      "nse0\001\022R\n\013ListEntries\022 .datastore.v1.List" +
-      "EntriesRequest\032!.datastore.v1.ListEntrie" +
-      "sResponse\022N\n\tAggregate\022\036.datastore.v1.Ag" +
-      "gregateRequest\032\037.datastore.v1.AggregateR" +
-      "esponse0\001\022B\n\005Watch\022\032.datastore.v1.WatchR" +
-      "equest\032\033.datastore.v1.WatchResponse0\001\022]\n" +
-      "\016DeleteMatching\022#.datastore.v1.DeleteMat" +
-      "chingRequest\032$.datastore.v1.DeleteMatchi" +
-      "ngResponse0\001\022Z\n\rPatchMatching\022\".datastor" +
-      "e.v1.PatchMatchingRequest\032#.datastore.v1" +
-      ".PatchMatchingResponse0\001\022X\n\rDescribeStor" +
-      "e\022\".datastore.v1.DescribeStoreRequest\032#." +
-      "datastore.v1.DescribeStoreResponseBe\n\026io" +
-      ".github.datastore.v1P\001ZIgithub.com/datas" +
-      "tore/datastore-grpc/client/go/gen/datast" +
-      "orev1;datastorev1b\006proto3"
+      "& \001(\003R\tsnapshots\022*\n\021sort_memory_bytes\030\' " +
+      "\001(\003R\017sortMemoryBytes\022&\n\017sort_disk_bytes\030" +
+      "( \001(\003R\rsortDiskBytes\"\357\001\n\005Shard\022\022\n\004name\030\001" +
+      " \001(\tR\004name\022\020\n\003url\030\002 \001(\tR\003url\022\024\n\005slots\030\003 " +
+      "\001(\005R\005slots\022*\n\006status\030\004 \001(\0132\022.google.rpc." +
+      "StatusR\006status\022\035\n\007entries\030\005 \001(\003H\000R\007entri" +
+      "es\210\001\001\022&\n\014stored_bytes\030\006 \001(\003H\001R\013storedByt" +
+      "es\210\001\001\022\032\n\010warnings\030\007 \003(\tR\010warningsB\n\n\010_en" +
+      "triesB\017\n\r_stored_bytes*\270\001\n\021TransportSecu" +
+      "rity\022\"\n\036TRANSPORT_SECURITY_UNSPECIFIED\020\000" +
+      "\022\037\n\033TRANSPORT_SECURITY_LOOPBACK\020\001\022\037\n\033TRA" +
+      "NSPORT_SECURITY_INSECURE\020\002\022\032\n\026TRANSPORT_" +
+      "SECURITY_TLS\020\003\022!\n\035TRANSPORT_SECURITY_MUT" +
+      "UAL_TLS\020\004*u\n\007Feature\022\027\n\023FEATURE_UNSPECIF" +
+      "IED\020\000\022\024\n\020FEATURE_VERSIONS\020\001\022\022\n\016FEATURE_E" +
+      "XPIRY\020\002\022\023\n\017FEATURE_CHANGES\020\003\022\022\n\016FEATURE_" +
+      "ATOMIC\020\004*\235\001\n\010PushDown\022\031\n\025PUSH_DOWN_UNSPE" +
+      "CIFIED\020\000\022\023\n\017PUSH_DOWN_SCOPE\020\001\022\031\n\025PUSH_DO" +
+      "WN_KEY_FILTERS\020\002\022\033\n\027PUSH_DOWN_FIELD_FILT" +
+      "ERS\020\003\022\024\n\020PUSH_DOWN_ORDERS\020\004\022\023\n\017PUSH_DOWN" +
+      "_LIMIT\020\0052\373\010\n\020DatastoreService\022:\n\003Get\022\030.d" +
+      "atastore.v1.GetRequest\032\031.datastore.v1.Ge" +
+      "tResponse\022:\n\003Put\022\030.datastore.v1.PutReque" +
+      "st\032\031.datastore.v1.PutResponse\022C\n\006Delete\022" +
+      "\033.datastore.v1.DeleteRequest\032\034.datastore" +
+      ".v1.DeleteResponse\022@\n\005Patch\022\032.datastore." +
+      "v1.PatchRequest\032\033.datastore.v1.PatchResp" +
+      "onse\022@\n\005Touch\022\032.datastore.v1.TouchReques" +
+      "t\032\033.datastore.v1.TouchResponse\022I\n\010Contai" +
+      "ns\022\035.datastore.v1.ContainsRequest\032\036.data" +
+      "store.v1.ContainsResponse\022I\n\010BatchGet\022\035." +
+      "datastore.v1.BatchGetRequest\032\036.datastore" +
+      ".v1.BatchGetResponse\022O\n\nBatchWrite\022\037.dat" +
+      "astore.v1.BatchWriteRequest\032 .datastore." +
+      "v1.BatchWriteResponse\022B\n\005Query\022\032.datasto" +
+      "re.v1.QueryRequest\032\033.datastore.v1.QueryR" +
+      "esponse0\001\022R\n\013ListEntries\022 .datastore.v1." +
+      "ListEntriesRequest\032!.datastore.v1.ListEn" +
+      "triesResponse\022N\n\tAggregate\022\036.datastore.v" +
+      "1.AggregateRequest\032\037.datastore.v1.Aggreg" +
+      "ateResponse0\001\022B\n\005Watch\022\032.datastore.v1.Wa" +
+      "tchRequest\032\033.datastore.v1.WatchResponse0" +
+      "\001\022]\n\016DeleteMatching\022#.datastore.v1.Delet" +
+      "eMatchingRequest\032$.datastore.v1.DeleteMa" +
+      "tchingResponse0\001\022Z\n\rPatchMatching\022\".data" +
+      "store.v1.PatchMatchingRequest\032#.datastor" +
+      "e.v1.PatchMatchingResponse0\001\022X\n\rDescribe" +
+      "Store\022\".datastore.v1.DescribeStoreReques" +
+      "t\032#.datastore.v1.DescribeStoreResponseBe" +
+      "\n\026io.github.datastore.v1P\001ZIgithub.com/d" +
+      "atastore/datastore-grpc/client/go/gen/da" +
+      "tastorev1;datastorev1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -877,7 +879,7 @@ public final class Service {
     internal_static_datastore_v1_Limits_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_datastore_v1_Limits_descriptor,
-        new java.lang.String[] { "KeyBytes", "EntryBytes", "MessageBytes", "BatchItems", "PageItems", "Filters", "Orders", "ValueDepth", "QueryTimeMs", "SortBytes", "MessageParts", "CallsInHand", "OpenStreams", "OpenStreamsPerClient", "StreamBytes", "ReadBytes", "AllSortBytes", "GraceMs", "Fields", "Groups", "UnreadBytes", "RequestTimeMs", "Connections", "MetadataBytes", "HandshakeTimeMs", "QueryRequestBytes", "KeyRequestBytes", "RecordBytes", "RecordRequestBytes", "SlotsRequestBytes", "FilterDepth", "TreeValueDepth", "FieldPathBytes", "PatchedBytes", "SortKeyBytes", "CallsPerConnection", "PendingCalls", "Snapshots", });
+        new java.lang.String[] { "KeyBytes", "EntryBytes", "MessageBytes", "BatchItems", "PageItems", "Filters", "Orders", "ValueDepth", "QueryTimeMs", "SortBytes", "MessageParts", "CallsInHand", "OpenStreams", "OpenStreamsPerClient", "StreamBytes", "ReadBytes", "AllSortBytes", "GraceMs", "Fields", "Groups", "UnreadBytes", "RequestTimeMs", "Connections", "MetadataBytes", "HandshakeTimeMs", "QueryRequestBytes", "KeyRequestBytes", "RecordBytes", "RecordRequestBytes", "SlotsRequestBytes", "FilterDepth", "TreeValueDepth", "FieldPathBytes", "PatchedBytes", "SortKeyBytes", "CallsPerConnection", "PendingCalls", "Snapshots", "SortMemoryBytes", "SortDiskBytes", });
     internal_static_datastore_v1_Shard_descriptor =
       getDescriptor().getMessageTypes().get(41);
     internal_static_datastore_v1_Shard_fieldAccessorTable = new

@@ -7,6 +7,7 @@ is elsewhere. A plan says where to start, and for each key found whether to take
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from datastore.model.fields import KEY_FIELD, Filter
 from datastore.model.operators import OPERATORS, KeyRange, after, hull
@@ -54,6 +55,25 @@ class ScanPlan:
         if self._instances is not None:
             scopes.insert(0, re.escape(self._instances) + beside)
         return re.compile(b"|".join(scopes), re.DOTALL)
+
+    def covers(self, keys: Sequence[bytes]) -> bool:
+        """Whether all of some keys, which ascend, are in scope; False also if that takes a look at each of them.
+
+        Costs a fraction of `matches_fast` of each key.
+        """
+        first, last = keys[0], keys[-1]
+        if self._upper is not None and last >= self._upper:
+            return False
+        prefix = next((each for each in (self._below, self._instances) if each and first.startswith(each)), None)
+        # What is sorted between two keys with a prefix has it too.
+        if prefix is None or not last.startswith(prefix):
+            return False
+        if self._recursive:
+            return True
+        text = b"".join(keys)
+        if text.count(b"/") > len(keys) * prefix.count(b"/"):
+            return False
+        return prefix is self._instances or text.count(b":") == len(keys) * prefix.count(b":")
 
     def seek_after(self, key: bytes) -> bytes | None:
         """Where to seek after `key`, a text greater than it, or END; None if `key` is in scope."""

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeGuard
 
+from datastore.model.encoded import Encoded
 from datastore.model.errors import UnsupportedTypeError
 from datastore.model.spellings import definer_of
 
@@ -24,6 +25,7 @@ __all__ = [
     "implements_serializer_interface",
     "is_serializer",
     "keeps_mappings",
+    "loads_encoded",
     "map_serializer",
     "monkey_patch_bson",
     "never_loads_none",
@@ -71,6 +73,12 @@ def keeps_mappings(serializer: object) -> bool:
 def never_loads_none(serializer: object) -> bool:
     """Whether `loads` never returns None for what `dumps` returned: entries can be counted without loading them."""
     return bool(getattr(serializer, "never_loads_none", False))
+
+
+def loads_encoded(serializer: object) -> bool:
+    """Whether `loads` is a class of Encoded: it keeps the bytes, and nothing is read."""
+    loads = getattr(serializer, "loads", None)
+    return isinstance(loads, type) and issubclass(loads, Encoded)
 
 
 def sentinels(serializer: object) -> Iterator[str]:

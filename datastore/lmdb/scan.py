@@ -19,6 +19,10 @@ __all__ = ["SCAN_ENTRIES", "RangeScan"]
 #: The maximum number of entries that a query examines in one transaction, which takes some milliseconds.
 SCAN_ENTRIES = 2000
 
+#: How many entries are read before it is checked that they are in scope. As long as they are, each run is twice as long
+#: as the last one, so few are read for nothing.
+FIRST_RUN_ENTRIES = 4
+
 
 class RangeScan:
     """A batch being built."""
@@ -53,31 +57,45 @@ class RangeScan:
         """Whether it is time to hand the batch over."""
         return self.entries_left <= 0 or self.bytes_left <= 0 or self.looks_left <= 0
 
-    def take(self, items: Iterator[tuple[bytes, bytes]]) -> None:
+    def take(self, items: Iterator[Any], *, with_records: bool) -> None:
         """Take entries until the batch is full or the plan says to seek; `seek` then says where to.
 
-        If neither values nor metadata are wanted, and `hidden_us` is 0, the records may be empty.
+        The items are pairs of key and record, or keys alone, if neither values nor metadata are wanted and `hidden_us`
+        is 0.
         """
+        read = _read if with_records else _read_keys
+        most = FIRST_RUN_ENTRIES
+        while not self.full:
+            wanted = min(most, self.entries_left, self.looks_left)
+            texts, records, bytes_left = read(items, wanted, self.bytes_left)
+            if texts and not self._plan.covers(texts) and self._take_up_to_end(texts, records):
+                return
+            self._add(texts, records, looks=len(texts))
+            self.bytes_left = bytes_left
+            if texts:
+                self.last, self.seek = texts[-1], texts[-1] + b"\x00"
+            if len(texts) < wanted and bytes_left > 0:
+                self.seek = END
+                return
+            most *= 2
+
+    def _take_up_to_end(self, texts: list[bytes], records: list[bytes]) -> bool:
+        """Take the entries of a run before the first that is out of scope; False, and take none, if all are in it."""
         matches_fast, seek_after = self._plan.matches_fast, self._plan.seek_after
-        add_text, add_record = self._texts.append, self._records.append
-        before, bytes_left = len(self._texts), self.bytes_left
-        looks, most = 0, min(self.entries_left, self.looks_left)
-        text, seek = b"", END
-        # Runs for every entry of every query: whatever can be done per batch is in `batch`.
-        for looks, (text, record) in enumerate(items, 1):
+        for place, text in enumerate(texts):
             if not matches_fast(text) and (beyond := seek_after(text)) is not None:
-                self._check_skipped(text, record)
-                seek = beyond
-                break
-            add_text(text)
-            add_record(record)
-            bytes_left -= len(text) + len(record)
-            if bytes_left <= 0 or looks == most:
-                seek = text + b"\x00"
-                break
-        self.entries_left -= len(self._texts) - before
+                self._add(texts[:place], records[:place], looks=place + 1)
+                self.bytes_left -= sum(map(len, texts[:place])) + sum(map(len, records[:place]))
+                self._check_skipped(text, records[place] if records else b"")
+                self.last, self.seek = text, beyond
+                return True
+        return False
+
+    def _add(self, texts: list[bytes], records: list[bytes], *, looks: int) -> None:
+        self._texts += texts
+        self._records += records
+        self.entries_left -= len(texts)
         self.looks_left -= looks
-        self.bytes_left, self.last, self.seek = bytes_left, text, seek
 
     def batch(self, *, with_values: bool, with_metadata: bool) -> Batch:
         """The entries taken. Resuming after the last key examined loses nothing, even if that key was skipped."""
@@ -118,3 +136,26 @@ class RangeScan:
         held = [not has_expired(record, self.hidden_us) for record in self._records]
         self._texts = list(compress(self._texts, held))
         self._records = list(compress(self._records, held))
+
+
+# These run for every entry of every query: whatever can be done for many at once is done elsewhere.
+
+
+def _read(items: Iterator[tuple[bytes, bytes]], most: int, bytes_left: int) -> tuple[list[bytes], list[bytes], int]:
+    """The next keys with their records, up to where so many bytes are reached, and how many are left of these."""
+    texts: list[bytes] = []
+    records: list[bytes] = []
+    add_text, add_record = texts.append, records.append
+    for text, record in islice(items, most):
+        add_text(text)
+        add_record(record)
+        bytes_left -= len(text) + len(record)
+        if bytes_left <= 0:
+            break
+    return texts, records, bytes_left
+
+
+def _read_keys(items: Iterator[bytes], most: int, bytes_left: int) -> tuple[list[bytes], list[bytes], int]:
+    """Like `_read`, for keys alone, which are short: all of the run are read."""
+    texts = list(islice(items, most))
+    return texts, [], bytes_left - sum(map(len, texts))

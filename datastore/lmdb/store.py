@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -340,10 +339,9 @@ class LMDBDatastore(Datastore):
                     # With its record, `take` has checked an entry that it skipped.
                     if not seek(cursor, scan.seek, scan.last if with_records else None):
                         scan.seek = END
-                    elif with_records:
-                        scan.take(cursor.iternext())
                     else:
-                        scan.take(zip(cursor.iternext(values=False), repeat(b"")))
+                        items: Iterator[Any] = cursor.iternext() if with_records else cursor.iternext(values=False)
+                        scan.take(items, with_records=with_records)
             return scan.batch(with_values=with_values, with_metadata=with_metadata)
         except lmdb.Error as error:
             raise_translated(error, self.directory)

@@ -120,11 +120,22 @@ class Batch:
     An empty batch is a heartbeat. `metadata` (a Metadata of each entry, or a bare tuple of its fields) and `sort_keys`
     are present only if the query requested them.
 
-    Between storage and messages, keys stay text: `of_texts` makes a batch of such texts, whose `keys` are created
-    only when accessed.
+    Between storage and messages, keys stay text and values bytes: `of_texts` makes a batch of such texts, and
+    `encode_as` says what the bytes are. The `keys` and `values` are created only when accessed.
     """
 
-    __slots__ = ("_keys", "_texts", "metadata", "position", "scanned", "skipped", "sort_keys", "values")
+    __slots__ = (
+        "_keys",
+        "_kind",
+        "_serialized",
+        "_texts",
+        "_values",
+        "metadata",
+        "position",
+        "scanned",
+        "skipped",
+        "sort_keys",
+    )
 
     def __init__(
         self,
@@ -139,7 +150,9 @@ class Batch:
     ) -> None:
         self._keys: list[Any] | None = keys
         self._texts: list[bytes] | None = None
-        self.values = values
+        self._values: list[Any] | None = values
+        self._serialized: list[bytes] = []
+        self._kind: type[Encoded] = Encoded
         self.metadata = metadata
         self.sort_keys = sort_keys
         self.position = position
@@ -186,6 +199,30 @@ class Batch:
             self._texts = [b"" if key is None else key._string.encode() for key in self.keys]
         return self._texts
 
+    @property
+    def values(self) -> list[Any]:
+        """The values."""
+        if self._values is None:
+            # They may be changed from here on.
+            self._values, self._serialized = list(map(self._kind, self._serialized)), []
+        return self._values
+
+    @values.setter
+    def values(self, values: list[Any]) -> None:
+        self._values, self._serialized = values, []
+
+    def encode_as(self, kind: type[Encoded]) -> None:
+        """Take the values, all of which are bytes, as values that are serialized in this form."""
+        self._values, self._serialized, self._kind = None, self.values, kind
+
+    def serialized(self) -> tuple[type[Encoded], list[bytes]] | None:
+        """The bytes of the values, and in which form these are; None unless they all have one. Treat it as frozen."""
+        if self._values is None:
+            return self._kind, self._serialized
+        kinds = set(map(type, self._values))
+        kind = kinds.pop() if len(kinds) == 1 else type(None)
+        return (kind, [value.data for value in self._values]) if issubclass(kind, Encoded) else None
+
     def strip_prefix(self, prefix: str) -> None:
         """Cut `prefix` off all keys, whose texts begin with it. Of a key that has no other text, `/` remains."""
         size, size_bytes = len(prefix), len(prefix.encode())
@@ -203,7 +240,10 @@ class Batch:
             self.keys = self._keys[start:stop]
         else:
             self._texts = self.texts[start:stop]
-        self.values = self.values[start:stop]
+        if self._values is not None:
+            self.values = self._values[start:stop]
+        else:
+            self._serialized = self._serialized[start:stop]
         if self.metadata is not None:
             self.metadata = self.metadata[start:stop]
         if self.sort_keys is not None:
@@ -222,12 +262,16 @@ class Batch:
 
     def _taken(self, take: Callable[[list[Any]], list[Any]]) -> Batch:
         """A batch of what `take` takes of each column, without position and counts."""
-        values = take(self.values)
+        values = take(self._serialized if self._values is None else self._values)
         metadata = None if self.metadata is None else take(self.metadata)
         sort_keys = None if self.sort_keys is None else take(self.sort_keys)
         if self._keys is not None:
-            return Batch(take(self._keys), values, metadata=metadata, sort_keys=sort_keys)
-        return Batch.of_texts(take(self.texts), values, metadata=metadata, sort_keys=sort_keys)
+            batch = Batch(take(self._keys), values, metadata=metadata, sort_keys=sort_keys)
+        else:
+            batch = Batch.of_texts(take(self.texts), values, metadata=metadata, sort_keys=sort_keys)
+        if self._values is None:
+            batch.encode_as(self._kind)
+        return batch
 
     def kept(self, held: list[bool]) -> Batch:
         """The marked entries, and the position and counts of all."""
@@ -283,7 +327,7 @@ class Batch:
         return [len(sort_key) > LONG_SORT_KEY_BYTES for sort_key in self.sort_keys]
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self._serialized if self._values is None else self._values)
 
     def entries(self) -> Iterator[Entry]:
         """The entries one by one."""

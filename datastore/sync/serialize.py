@@ -23,6 +23,7 @@ from datastore.engine.serializers import (
     deserialized_gen,
     implements_serializer_interface,
     keeps_mappings,
+    loads_encoded,
     map_serializer,
     monkey_patch_bson,
     never_loads_none,
@@ -51,6 +52,7 @@ from datastore.model.operations import (
     WriteResult,
     attempt,
 )
+from datastore.model.operators import all_of
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync.atomic import all_made, atomic_of
@@ -236,6 +238,13 @@ class SerializerShimDatastore(ShimDatastore):
 
     def _load_values(self, batch: Batch, needed: int, *, counted: bool) -> Exception | None:
         """Load up to `needed` values, and cut the batch to them. Returns the error of a value that failed, if any."""
+        load: Any = self.serializer.loads
+        if self._declares(loads_encoded) and all_of(bytes, batch.values):
+            if needed < len(batch):
+                batch.cut(0, needed)
+                batch.position = None
+            batch.encode_as(load)
+            return None
         load = self.deserialized_value
         values: list[Any] = []
         held: list[int] = []

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain, repeat
 from typing import Any
 
 from datastore import wire
 from datastore.model.encoded import projected
 from datastore.model.entries import Batch
 from datastore.model.errors import LimitExceededError, QueryNotSupportedError
+from datastore.model.limits import KEY_BYTES
 from datastore.model.metadata import Metadata
 from datastore.model.operations import ReadResult, WriteResult, refusal_of
 from datastore.model.query import Query
@@ -44,6 +46,13 @@ _FIELD_3 = b"\x1a"
 def _key_head(text_bytes: int) -> bytes:
     text_head = _FIELD_1 + length_prefix(text_bytes)
     return _FIELD_1 + length_prefix(len(text_head) + text_bytes) + text_head
+
+
+@lru_cache(maxsize=KEY_BYTES + 1)
+def _key_entry_head(text_bytes: int) -> bytes:
+    """What precedes the key of an entry without a value."""
+    head = _key_head(text_bytes)
+    return _FIELD_1 + length_prefix(len(head) + text_bytes) + head
 
 
 class _Heads(dict[tuple[int, int], tuple[bytes, bytes]]):
@@ -95,26 +104,39 @@ def _metadata_field(tag: bytes, metadata: Metadata | None, encode: wire.Metadata
 
 def framed(batch: Batch, most_bytes: int, *, keys_only: bool) -> bytes | None:
     """All entries of a batch as field 1, `entries`; None if they are, or might be, too large."""
-    if keys_only:
-        frames = b"".join(entry_frames(batch, keys_only=True))
-        return frames if len(frames) <= most_bytes else None
-    try:
-        datas = [value.data for value in batch.values]
-    except AttributeError:
+    serialized = None if keys_only else batch.serialized()
+    if not keys_only and (serialized is None or sum(map(len, serialized[1])) > most_bytes):
         # The size of plain values is only known once they are encoded.
         return None
-    texts = _texts(batch)
-    if sum(map(len, datas)) > most_bytes:
-        return None
     if batch.metadata is not None:
-        frames = b"".join(entry_frames(batch, keys_only=False))
-        return frames if len(frames) <= most_bytes else None
-    parts: list[bytes] = []
-    # Runs for every entry of every query.
-    for (entry_head, value_head), text, data in zip(_heads(texts, datas), texts, datas, strict=True):
-        parts += (entry_head, text, value_head, data)
-    frames = b"".join(parts)
+        frames = b"".join(entry_frames(batch, keys_only=keys_only))
+    elif serialized is None:
+        frames = _key_frames(_texts(batch))
+    else:
+        frames = _entry_frames(_texts(batch), serialized[1])
     return frames if len(frames) <= most_bytes else None
+
+
+# These run for every entry of every query: whatever can be done for many at once is.
+
+
+def _key_frames(texts: list[bytes]) -> bytes:
+    """Keys as field 1, `entries`."""
+    heads = map(_key_entry_head, map(len, texts))
+    return b"".join(chain.from_iterable(zip(heads, texts, strict=True)))
+
+
+def _entry_frames(texts: list[bytes], datas: list[bytes]) -> bytes:
+    """Keys and their values as field 1, `entries`."""
+    text_sizes, value_sizes = set(map(len, texts)), set(map(len, datas))
+    entry_heads: Iterable[bytes]
+    value_heads: Iterable[bytes]
+    if len(text_sizes) == len(value_sizes) == 1:
+        entry_heads, value_heads = map(repeat, _HEADS[text_sizes.pop(), value_sizes.pop()])
+    else:
+        sizes = zip(map(len, texts), map(len, datas), strict=True)
+        entry_heads, value_heads = zip(*map(_HEADS.__getitem__, sizes), strict=True) if texts else ((), ())
+    return b"".join(chain.from_iterable(zip(entry_heads, texts, value_heads, datas, strict=False)))
 
 
 def _texts(batch: Batch) -> list[bytes]:
@@ -122,10 +144,6 @@ def _texts(batch: Batch) -> list[bytes]:
     if b"" in texts:
         raise QueryNotSupportedError("this store answers queries without keys, which cannot be sent")
     return texts
-
-
-def _heads(texts: list[bytes], datas: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    return map(_HEADS.__getitem__, zip(map(len, texts), map(len, datas), strict=True))
 
 
 def entry_frames(batch: Batch, *, keys_only: bool) -> Iterator[bytes]:
@@ -171,8 +189,7 @@ def _entry_frame(text: bytes, value: Any) -> bytes:
 
 
 def _key_frame(text: bytes) -> bytes:
-    head = _key_head(len(text))
-    return b"".join((_FIELD_1, length_prefix(len(head) + len(text)), head, text))
+    return _key_entry_head(len(text)) + text
 
 
 def batch_get_answer(read: Sequence[ReadResult], limits: Limits) -> bytes:

@@ -125,3 +125,24 @@ def test_a_batch_in_parts_is_the_batch(by_text):
     assert next(Batch([], [], scanned=5).parts(3)).scanned == 5
     held = [number % 2 == 0 for number in range(7)]
     assert list(batch.selected(held).entries()) == list(batch.entries())[::2]
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_values_known_by_their_bytes_are_created_on_access(looked_at):
+    batch = Batch.of_texts([b"/a", b"/b", b"/c"], [b"1", b"2", b"3"])
+    batch.encode_as(Json)
+    if looked_at:
+        assert batch.values == [Json(b"1"), Json(b"2"), Json(b"3")]
+    assert batch.serialized() == (Json, [b"1", b"2", b"3"])
+    assert len(batch) == 3
+    assert [part.serialized() for part in batch.parts(2)] == [(Json, [b"1", b"2"]), (Json, [b"3"])]
+    batch.cut(1, 3)
+    assert (len(batch), batch.values) == (2, [Json(b"2"), Json(b"3")])
+    batch.values[0] = Json(b"4")
+    assert batch.selected([True, False]).serialized() == (Json, [b"4"])
+
+
+def test_values_of_several_forms_have_no_common_bytes():
+    assert Batch([Key("/a"), Key("/b")], [Json(b"1"), 2]).serialized() is None
+    assert Batch([Key("/a")], [None]).serialized() is None
+    assert Batch([], []).serialized() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,3 +71,19 @@ def test_a_collection_costs_its_entries_and_one_seek_per_subtree():
     taken, met = scan(ScanPlan(Query(Key("/a"))), sorted(str(key).encode() for key in stored))
     assert len(taken) == 5
     assert met <= 5 + 3 + 2
+
+
+@given(st.lists(keys, min_size=1, max_size=8, unique=True), keys, st.booleans(), st.none() | keys)
+def test_a_run_is_covered_only_if_each_of_its_keys_is_in_scope(stored, key, recursive, bound):
+    query = Query(key, recursive=recursive)
+    if bound is not None:
+        query.filter("__key__", "<", bound)
+    plan, texts = ScanPlan(query), sorted(str(each).encode() for each in stored)
+    assert not plan.covers(texts) or all(plan.seek_after(text) is None for text in texts if text >= plan.start)
+
+
+@pytest.mark.parametrize(("key", "recursive"), [("/T", False), ("/T", True), ("/", True), ("/a:b", False)])
+def test_runs_of_a_scope_are_covered(key, recursive):
+    mark = ":" if key == "/T" else "/"
+    texts = [f"{key.rstrip('/')}{mark}{number}".encode() for number in range(10, 99)]
+    assert ScanPlan(Query(Key(key), recursive=recursive)).covers(texts)

@@ -131,6 +131,7 @@ async def spilled_sort_vs_memory_sort() -> Row:
             for part in batch.parts(STEP_ENTRIES):
                 pipeline.feed(part)
                 if pipeline.must_spill:
+                    deque(pipeline.sort(), maxlen=0)
                     pipeline.spill()
         if pipeline.has_spilled is (new_file is None):
             raise RuntimeError("the two sides do not differ as they should")

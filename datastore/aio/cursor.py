@@ -382,9 +382,12 @@ async def refine(query: Query, batches: AsyncGenerator[Batch]) -> AsyncGenerator
                 else:
                     refined = pipeline.feed(part)
                 if pipeline.must_spill:
+                    await _sorted(pipeline)
                     await in_thread(pipeline.spill)
                 if refined is not None:
                     yield refined
+        if pipeline.has_spilled:
+            await _sorted(pipeline)
         step = partial(next, pipeline.finish(), None)
         while (rest := await in_thread(step) if pipeline.has_spilled else step()) is not None:
             yield rest
@@ -395,6 +398,12 @@ async def refine(query: Query, batches: AsyncGenerator[Batch]) -> AsyncGenerator
         finally:
             pipeline.close()
             await batches.aclose()
+
+
+async def _sorted(pipeline: Pipeline) -> None:
+    """Sort what a pipeline holds."""
+    for _ in pipeline.sort():
+        await give_way()
 
 
 def _only(query: Query, parts: Sequence[str]) -> Query:

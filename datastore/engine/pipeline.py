@@ -97,8 +97,13 @@ class Pipeline:
 
     @property
     def must_spill(self) -> bool:
-        """Whether to call `spill` before the next batch is fed."""
+        """Whether to take all steps of `sort` and then call `spill` before the next batch is fed."""
         return isinstance(self._sorter, RunSorter) and self._sorter.must_spill
+
+    def sort(self) -> Iterator[None]:
+        """Sort the entries held, in short steps. Not in another thread than `feed`, which makes memory grow."""
+        if isinstance(self._sorter, RunSorter):
+            yield from self._sorter.sort()
 
     def spill(self) -> None:
         """Move the entries held for sorting to a file. Takes long."""
@@ -107,7 +112,7 @@ class Pipeline:
 
     @property
     def has_spilled(self) -> bool:
-        """Whether entries are in files, so that a step of `finish` may take long."""
+        """Whether entries are in files, so that a step of `finish` may take long: take all steps of `sort` before."""
         return isinstance(self._sorter, RunSorter) and self._sorter.has_spilled
 
     def finish(self) -> Iterator[Batch]:

@@ -112,10 +112,11 @@ class _Run:
     Packed in blocks of STRIDE entries, which are released one by one as the run is read.
     """
 
-    __slots__ = ("_blocks",)
+    __slots__ = ("_blocks", "_is_sorted")
 
     def __init__(self, places: Sequence[bytes], values: Sequence[Any]) -> None:
         self._blocks = _packed(places, values)
+        self._is_sorted = False
 
     def __len__(self) -> int:
         return sum(len(places) for places, _ in self._blocks)
@@ -129,7 +130,10 @@ class _Run:
         return [value for _, values in self._blocks for value in values]
 
     def sort(self) -> None:
-        """Sort by place; equal places keep their order."""
+        """Sort by place, unless it is sorted; equal places keep their order."""
+        if self._is_sorted:
+            return
+        self._is_sorted = True
         places, values = self.places(), self.values()
         order = sorted(range(len(places)), key=places.__getitem__)
         self._blocks = _packed([places[i] for i in order], [values[i] for i in order])
@@ -304,9 +308,18 @@ class RunSorter:
         """Whether runs are in files, so that reading them may take long."""
         return any(isinstance(run, SpilledRun) for run in self._runs)
 
-    def spill(self) -> None:
-        """Move all that is held to a file, as one sorted run. Takes long: some 10 ms for each MiB."""
+    def sort(self) -> Iterator[None]:
+        """Sort the runs that are held, in short steps, in the thread that collected them.
+
+        Another one would use memory of its own for them: the C library keeps for each thread what it has freed.
+        """
         self._end_run()
+        for run in self._runs:
+            run.sort()
+            yield
+
+    def spill(self) -> None:
+        """Move all that is held, once it is sorted, to a file, as one run. Takes long: some 10 ms for each MiB."""
         if self._new_file is None or not self.must_spill:
             return
         spilled = [run for run in self._runs if isinstance(run, SpilledRun)]
@@ -317,8 +330,6 @@ class RunSorter:
             # There is no place for files here: as much as without them is held.
             self._new_file = None
             return
-        for run in held:
-            run.sort()
         try:
             entries = merge(*(run.taken(number) for number, run in enumerate(held)))
             self._runs = [*spilled, SpilledRun(file, entries, stride=STRIDE)]

@@ -381,9 +381,12 @@ def refine(query: Query, batches: Generator[Batch]) -> Generator[Batch]:
                 else:
                     refined = pipeline.feed(part)
                 if pipeline.must_spill:
+                    _sorted(pipeline)
                     in_thread(pipeline.spill)
                 if refined is not None:
                     yield refined
+        if pipeline.has_spilled:
+            _sorted(pipeline)
         step = partial(next, pipeline.finish(), None)
         while (rest := in_thread(step) if pipeline.has_spilled else step()) is not None:
             yield rest
@@ -394,6 +397,12 @@ def refine(query: Query, batches: Generator[Batch]) -> Generator[Batch]:
         finally:
             pipeline.close()
             batches.close()
+
+
+def _sorted(pipeline: Pipeline) -> None:
+    """Sort what a pipeline holds."""
+    for _ in pipeline.sort():
+        give_way()
 
 
 def _only(query: Query, parts: Sequence[str]) -> Query:

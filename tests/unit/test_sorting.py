@@ -6,6 +6,7 @@ import gc
 import random
 import sys
 import tracemalloc
+from collections import deque
 from itertools import pairwise
 
 import pytest
@@ -68,6 +69,7 @@ def feed(step, batches):
         for part in step.steps(batch):
             step.feed(part)
             if step.must_spill:
+                deque(step.sort(), maxlen=0)
                 step.spill()
     return step
 

@@ -11,14 +11,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import beside_etcd, beside_redis, library, rows
+from bench import beside_etcd, beside_redis, library, memory, rows, sorts
 from bench.beside_redis import is_installed
 from bench.etcd import is_built
 from bench.measure import Row
 from bench.servers import pin_client
 from bench.tables import table
 
-ROWS = {measure.__name__: measure for measure in (*rows.ROWS, *library.ROWS, *beside_etcd.ROWS, *beside_redis.ROWS)}
+ROWS = {
+    measure.__name__: measure
+    for measure in (*rows.ROWS, *library.ROWS, *beside_etcd.ROWS, *beside_redis.ROWS, *memory.ROWS, *sorts.ROWS)
+}
 WITH_ETCD = {measure.__name__ for measure in beside_etcd.ROWS}
 WITH_REDIS = {measure.__name__ for measure in beside_redis.ROWS}
 LATEST = Path(__file__).with_name("latest.json")

@@ -104,7 +104,7 @@ class ServerProcess:
 
 
 class ClusterProcesses:
-    """Three nodes on LMDB and one or more proxies, all processes. `url` is the first proxy's."""
+    """Nodes on LMDB and one or more proxies, all processes. `url` is the first proxy's."""
 
     def __init__(self, nodes: dict[str, ServerProcess], proxies: list[ServerProcess]) -> None:
         self.nodes = nodes
@@ -137,17 +137,18 @@ def node(directory: Path, *, name: str = "", changes: bool = False) -> Iterator[
 def cluster(
     directory: Path,
     *,
+    shards: Sequence[str] = SHARDS,
     proxies: int = 1,
     shard_by: ShardBy = "key",
     changes: bool = False,
     route: Callable[[str, str], str] = lambda _, url: url,
 ) -> Iterator[ClusterProcesses]:
-    """Three nodes and one or more proxies; configuration, data and logs in `directory`.
+    """A node for each shard and one or more proxies; configuration, data and logs in `directory`.
 
     The proxies reach a node at what `route` returns for its name and URL.
     """
     with ExitStack() as stack:
-        nodes = {name: stack.enter_context(node(directory / name, name=name, changes=changes)) for name in SHARDS}
+        nodes = {name: stack.enter_context(node(directory / name, name=name, changes=changes)) for name in shards}
         path = directory / "cluster.toml"
         path.write_text(
             dump_config(_config({name: route(name, node.url) for name, node in nodes.items()}, shard_by)),

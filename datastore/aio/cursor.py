@@ -257,7 +257,7 @@ class Cursor(TwoNames):
                 )
             batch = await anext(self._batches, None)
             if self._with_metadata and batch is not None:
-                batch.required_metadata()
+                batch.require_metadata()
         except BaseException:
             await self.aclose()
             raise

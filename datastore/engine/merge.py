@@ -7,11 +7,12 @@ each shard contributes its entries up to the bound. Knows queries and batches, b
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from operator import add
 from typing import Any
 
 from datastore.engine.pipeline import Cutter
-from datastore.model.entries import Batch, Position, places
-from datastore.model.metadata import Stamp
+from datastore.model.entries import Batch, Position
 from datastore.model.ordering import order_key
 from datastore.model.query import Query
 
@@ -68,24 +69,29 @@ class BlockMerge:
         return self._cutter.cut(block)
 
     def _unpack(self) -> None:
-        waiting = [stream for stream in self._streams if stream.waiting is not None]
         if self._by_sort_keys is None:
             self._by_sort_keys = bool(self._query.orders) and all(
                 stream.waiting is None or stream.waiting.sort_keys is not None for stream in self._streams
             )
-        for stream in waiting:
-            stream.unpack(self._comparables)
+        for stream in self._streams:
+            if stream.waiting is not None:
+                stream.unpack(self._comparables)
 
     def _comparables(self, batch: Batch, before: Any) -> list[Any]:
-        """What the entries of a batch are compared by, with their keys; `before` is that of the previous entry."""
+        """What the entries of a batch are compared by, with their keys; `before` is that of the previous entry.
+
+        Bytes, if possible: comparing these is fastest, and serialized entries need not be read.
+        """
+        texts = batch.texts
         if not self._query.orders:
-            return places(batch.keys, before or "")
-        texts = ["" if key is None else str(key) for key in batch.keys]
+            return _carried(texts, before or b"") if b"" in texts else texts
         if self._by_sort_keys and batch.sort_keys is not None:
-            return list(zip(batch.sort_keys, texts, strict=True))
+            return _places(batch.sort_keys, texts)
         columns = self._query.order_columns(batch.keys, batch.values, batch.metadata)
         if self._by_sort_keys:
-            return list(zip(self._query.sort_keys_of(columns), texts, strict=True))
+            batch.sort_keys = self._query.sort_keys_of(columns)
+            return _places(batch.sort_keys, texts)
+        batch.sort_keys = None
         order_keys = [
             [order_key(value, descending=descends) for value in column]
             for descends, column in zip([order.descends for order in self._query.orders], columns, strict=True)
@@ -97,48 +103,46 @@ class BlockMerge:
             ((stream.comparables[-1], stream.number) for stream in self._streams if not stream.ended), default=None
         )
         runs = [stream.take(bound) for stream in self._streams if not stream.empty]
-        runs = [run for run in runs if run.comparables]
-        merged = runs[0] if len(runs) == 1 else _merged(runs)
-        block = Batch(merged.keys, merged.values, metadata=merged.metadata)
-        if self._by_sort_keys:
-            block.sort_keys = [comparable[0] for comparable in merged.comparables]
-        if merged.keys and merged.keys[-1] is not None:
-            block.position = self._position(merged.comparables[-1], merged.keys[-1])
+        block = _merged([run for run in runs if run[0]])
+        if not self._query.orders:
+            block.sort_keys = None
+        if len(block):
+            block.position = self._position(block)
         return block
 
-    def _position(self, comparable: Any, key: Any) -> Position | None:
+    def _position(self, block: Batch) -> Position | None:
+        key = block.key_at(-1)
+        if key is None:
+            return None
         if not self._query.orders:
             return Position(b"", key)
-        return Position(comparable[0], key) if self._by_sort_keys else None
+        return None if block.sort_keys is None else Position(block.sort_keys[-1], key)
 
 
-class _Run:
-    """Sorted entries in columns."""
-
-    __slots__ = ("comparables", "keys", "metadata", "values")
-
-    def __init__(
-        self, comparables: list[Any], keys: list[Any], values: list[Any], metadata: list[Stamp] | None
-    ) -> None:
-        self.comparables = comparables
-        self.keys = keys
-        self.values = values
-        self.metadata = metadata
+def _places(sort_keys: Sequence[bytes], texts: Sequence[bytes]) -> list[bytes]:
+    """Sort keys and keys as one string each: no sort key is a prefix of another, so these compare as the pairs do."""
+    return list(map(add, sort_keys, texts))
 
 
-def _merged(runs: list[_Run]) -> _Run:
-    """The runs as one. Sorting is stable and merges sorted runs, so ties stay in the order of the streams."""
-    comparables = [comparable for run in runs for comparable in run.comparables]
-    keys = [key for run in runs for key in run.keys]
-    values = [value for run in runs for value in run.values]
-    places = sorted(range(len(keys)), key=comparables.__getitem__)
-    metadata = [stamp for run in runs for stamp in run.metadata or ()]
-    return _Run(
-        [comparables[i] for i in places],
-        [keys[i] for i in places],
-        [values[i] for i in places],
-        # All streams have it, or none.
-        [metadata[i] for i in places] if len(metadata) == len(keys) else None,
+def _carried(texts: Sequence[bytes], before: bytes) -> list[bytes]:
+    """The places of entries in key order: the text of the key or, without a key, the place of the previous entry."""
+    found = []
+    for text in texts:
+        before = text or before
+        found.append(before)
+    return found
+
+
+def _merged(runs: Sequence[tuple[list[Any], Batch]]) -> Batch:
+    """The entries of sorted runs, each with what they are compared by.
+
+    Sorting is stable and merges sorted runs, so ties stay in the order of the streams.
+    """
+    if len(runs) < 2:
+        return runs[0][1] if runs else Batch([], [])
+    comparables = [comparable for run, _ in runs for comparable in run]
+    return Batch.joined([batch for _, batch in runs]).ordered(
+        sorted(range(len(comparables)), key=comparables.__getitem__)
     )
 
 
@@ -152,9 +156,7 @@ class _Stream:
         self.comparables: list[Any] = []
         #: The last comparable received.
         self._last: Any = None
-        self._keys: list[Any] = []
-        self._values: list[Any] = []
-        self._metadata: list[Stamp] | None = None
+        self._held = Batch([], [])
 
     @property
     def empty(self) -> bool:
@@ -174,22 +176,20 @@ class _Stream:
         batch = self.waiting
         if batch is not None:
             self.waiting = None
-            self.comparables = comparables_of(batch, self._last)
+            # The stores through which it came still hold the batch itself.
+            self._held = batch.split(len(batch))
+            self.comparables = comparables_of(self._held, self._last)
             self._last = self.comparables[-1]
-            self._keys, self._values, self._metadata = batch.keys, batch.values, batch.metadata
-            batch.clear()
 
-    def take(self, bound: tuple[Any, int] | None) -> _Run:
-        """The entries up to the bound, a comparable and its stream; all of them if there is no bound."""
+    def take(self, bound: tuple[Any, int] | None) -> tuple[list[Any], Batch]:
+        """The entries up to the bound, a comparable and its stream; all of them if there is no bound.
+
+        With what they are compared by.
+        """
         stop = len(self.comparables)
         if bound is not None and bound[1] != self.number:
             comparable, number = bound
             bisect = bisect_right if self.number < number else bisect_left
             stop = bisect(self.comparables, comparable)
-        metadata = None if self._metadata is None else self._metadata[:stop]
-        run = _Run(self.comparables[:stop], self._keys[:stop], self._values[:stop], metadata)
-        # Returned entries are not held while the reader pauses.
-        del self.comparables[:stop], self._keys[:stop], self._values[:stop]
-        if self._metadata is not None:
-            del self._metadata[:stop]
-        return run
+        comparables, self.comparables = self.comparables[:stop], self.comparables[stop:]
+        return comparables, self._held.split(stop)

@@ -1,13 +1,16 @@
-"""A value in serialized form that is decoded only on access: a node answers by copying bytes."""
+"""Values and entries in serialized form that are decoded only on access: nodes and proxies answer by copying bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from datastore.model.projection import cut
 
-__all__ = ["Encoded", "decoded", "encoded_bytes", "members", "projected", "views"]
+if TYPE_CHECKING:
+    from datastore.model.metadata import Stamp
+
+__all__ = ["Encoded", "EncodedEntries", "decoded", "encoded_bytes", "members", "projected", "views"]
 
 
 class Encoded:
@@ -56,6 +59,47 @@ class Encoded:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.data!r})"
+
+
+class EncodedEntries:
+    """Entries in serialized form, of which a batch reads only the columns that are asked for; a subclass defines how.
+
+    Immutable.
+    """
+
+    __slots__ = ()
+
+    #: Whether the entries have values, and metadata.
+    has_values: bool
+    has_metadata: bool
+
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} does not implement __len__")
+
+    def texts(self) -> list[bytes]:
+        """The texts of the keys in UTF-8. CorruptDataError if one cannot be read or is not canonical."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement texts")
+
+    def text_at(self, index: int) -> bytes:
+        """One of `texts`."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement text_at")
+
+    def values(self) -> list[Any]:
+        """The values, still in serialized form; None for each entry if they have none."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement values")
+
+    def metadata(self) -> list[Stamp] | None:
+        """The metadata of each entry; None if they have none. CorruptDataError if one of them has none."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement metadata")
+
+    def taken(self, take: Callable[[list[Any]], list[Any]]) -> Self:
+        """The entries that `take` takes of a list."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement taken")
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The entries of several parts, one after the other."""
+        raise NotImplementedError(f"{cls.__name__} does not implement joined")
 
 
 def decoded(value: Any) -> Any:

@@ -8,7 +8,7 @@ from itertools import compress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from datastore.model.encoded import Encoded, projected
+from datastore.model.encoded import Encoded, EncodedEntries, projected
 from datastore.model.errors import DatastoreError, UnsupportedError
 from datastore.model.key import Key
 from datastore.model.limits import LONG_SORT_KEY_BYTES
@@ -121,16 +121,18 @@ class Batch:
     are present only if the query requested them.
 
     Between storage and messages, keys stay text and values bytes: `of_texts` makes a batch of such texts, and
-    `encode_as` says what the bytes are. The `keys` and `values` are created only when accessed.
+    `encode_as` says what the bytes are. The `keys` and `values` are created only when accessed. Between messages, whole
+    entries stay bytes: `of_encoded` makes a batch of these, which are `encoded` until the values are accessed.
     """
 
     __slots__ = (
         "_keys",
         "_kind",
+        "_metadata",
         "_serialized",
         "_texts",
         "_values",
-        "metadata",
+        "encoded",
         "position",
         "scanned",
         "skipped",
@@ -148,12 +150,14 @@ class Batch:
         skipped: int = 0,
         scanned: int = 0,
     ) -> None:
+        #: The entries in serialized form, of which the columns are made.
+        self.encoded: EncodedEntries | None = None
         self._keys: list[Any] | None = keys
         self._texts: list[bytes] | None = None
         self._values: list[Any] | None = values
         self._serialized: list[bytes] = []
         self._kind: type[Encoded] = Encoded
-        self.metadata = metadata
+        self._metadata = metadata
         self.sort_keys = sort_keys
         self.position = position
         self.skipped = skipped
@@ -164,6 +168,14 @@ class Batch:
         """A batch of canonical keys that are known by their text in UTF-8; b"" is a key of None."""
         batch = Batch([], values, **others)
         batch._keys, batch._texts = None, texts
+        return batch
+
+    @classmethod
+    def of_encoded(cls, entries: EncodedEntries, **others: Any) -> Batch:
+        """A batch of entries that are read only when their columns are asked for."""
+        batch = cls([], [], **others)
+        batch._keys = None
+        batch.encoded = entries
         return batch
 
     @classmethod
@@ -183,32 +195,62 @@ class Batch:
 
     @keys.setter
     def keys(self, keys: list[Any]) -> None:
+        self._decode()
         self._keys, self._texts = keys, None
 
     def key_at(self, index: int) -> Any:
         """One of the keys, without making the others."""
         if self._keys is not None:
             return self._keys[index]
-        text = self.texts[index]
+        text = self.texts[index] if self.encoded is None else self.encoded.text_at(index)
         return Key._trusted(text.decode()) if text else None
+
+    @property
+    def metadata(self) -> list[Stamp] | None:
+        """The metadata, if the query requested it."""
+        if self._metadata is None and self.encoded is not None:
+            self._metadata = self.encoded.metadata()
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, metadata: list[Stamp] | None) -> None:
+        if metadata is not None or self.has_metadata:
+            self._decode()
+            self._metadata = metadata
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether `metadata` is present."""
+        return self._metadata is not None if self.encoded is None else self.encoded.has_metadata
+
+    def _decode(self) -> None:
+        """Make all columns of the serialized entries, before one of them may differ from these."""
+        if self.encoded is not None:
+            self._texts, self._values, self._metadata = self.texts, self.encoded.values(), self.metadata
+            self.encoded = None
 
     @property
     def texts(self) -> list[bytes]:
         """The texts of the keys in UTF-8, which sort like the keys; b"" for None."""
         if self._texts is None:
-            self._texts = [b"" if key is None else key._string.encode() for key in self.keys]
+            if self.encoded is not None:
+                self._texts = self.encoded.texts()
+            else:
+                self._texts = [b"" if key is None else key._string.encode() for key in self.keys]
         return self._texts
 
     @property
     def values(self) -> list[Any]:
         """The values."""
+        # They may be changed from here on.
+        self._decode()
         if self._values is None:
-            # They may be changed from here on.
             self._values, self._serialized = list(map(self._kind, self._serialized)), []
         return self._values
 
     @values.setter
     def values(self, values: list[Any]) -> None:
+        self._decode()
         self._values, self._serialized = values, []
 
     def encode_as(self, kind: type[Encoded]) -> None:
@@ -217,6 +259,7 @@ class Batch:
 
     def serialized(self) -> tuple[type[Encoded], list[bytes]] | None:
         """The bytes of the values, and in which form these are; None unless they all have one. Treat it as frozen."""
+        self._decode()
         if self._values is None:
             return self._kind, self._serialized
         kinds = set(map(type, self._values))
@@ -226,6 +269,7 @@ class Batch:
     def strip_prefix(self, prefix: str) -> None:
         """Cut `prefix` off all keys, whose texts begin with it. Of a key that has no other text, `/` remains."""
         size, size_bytes = len(prefix), len(prefix.encode())
+        self._decode()
         if self._keys is None:
             self._texts = [text and (text[size_bytes:] or b"/") for text in self.texts]
         else:
@@ -236,18 +280,38 @@ class Batch:
 
     def cut(self, start: int, stop: int) -> None:
         """Keep the entries from `start` up to `stop`. The caller must set `position`."""
-        if self._keys is not None:
-            self.keys = self._keys[start:stop]
-        else:
-            self._texts = self.texts[start:stop]
-        if self._values is not None:
-            self.values = self._values[start:stop]
-        else:
-            self._serialized = self._serialized[start:stop]
-        if self.metadata is not None:
-            self.metadata = self.metadata[start:stop]
-        if self.sort_keys is not None:
-            self.sort_keys = self.sort_keys[start:stop]
+        kept = self._taken(itemgetter(slice(start, stop)))
+        self.encoded, self._keys, self._texts = kept.encoded, kept._keys, kept._texts
+        self._values, self._serialized, self._kind = kept._values, kept._serialized, kept._kind
+        self._metadata, self.sort_keys = kept._metadata, kept.sort_keys
+
+    def split(self, count: int) -> Batch:
+        """The first `count` entries, without position and counts. The others remain."""
+        first = self._taken(itemgetter(slice(count)))
+        self.cut(count, len(self))
+        return first
+
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """The entries of at least one batch, one after the other, without position and counts.
+
+        Columns that are not present in all of them are left out.
+        """
+        sort_keys = _joined([batch.sort_keys for batch in batches])
+        encoded = [batch.encoded for batch in batches if batch.encoded is not None]
+        if len(encoded) == len(batches) and len(set(map(type, encoded))) == 1:
+            return cls.of_encoded(encoded[0].joined(encoded), sort_keys=sort_keys)
+        values = [value for batch in batches for value in batch.values]
+        metadata = _joined([batch.metadata for batch in batches])
+        keys = _joined([batch._keys for batch in batches])
+        if keys is not None:
+            return cls(keys, values, metadata=metadata, sort_keys=sort_keys)
+        texts = [text for batch in batches for text in batch.texts]
+        return cls.of_texts(texts, values, metadata=metadata, sort_keys=sort_keys)
+
+    def ordered(self, places: Sequence[int]) -> Batch:
+        """The entries at these places, without position and counts."""
+        return self._taken(lambda column: list(map(column.__getitem__, places)))
 
     def clear(self) -> None:
         """Drop the entries, and keep the position and the counts.
@@ -262,6 +326,9 @@ class Batch:
 
     def _taken(self, take: Callable[[list[Any]], list[Any]]) -> Batch:
         """A batch of what `take` takes of each column, without position and counts."""
+        if self.encoded is not None:
+            sort_keys = None if self.sort_keys is None else take(self.sort_keys)
+            return Batch.of_encoded(self.encoded.taken(take), sort_keys=sort_keys)
         values = take(self._serialized if self._values is None else self._values)
         metadata = None if self.metadata is None else take(self.metadata)
         sort_keys = None if self.sort_keys is None else take(self.sort_keys)
@@ -306,6 +373,8 @@ class Batch:
 
     def drop_values(self, *, except_long: bool = False) -> None:
         """Keep only the keys; with `except_long`, also the values that replace long sort keys."""
+        if self.encoded is not None and not self.encoded.has_values:
+            return
         if self.sort_keys is None or not except_long:
             self.values = [None] * len(self)
         else:
@@ -327,6 +396,8 @@ class Batch:
         return [len(sort_key) > LONG_SORT_KEY_BYTES for sort_key in self.sort_keys]
 
     def __len__(self) -> int:
+        if self.encoded is not None:
+            return len(self.encoded)
         return len(self._serialized if self._values is None else self._values)
 
     def entries(self) -> Iterator[Entry]:
@@ -339,10 +410,14 @@ class Batch:
         """Like `entries`, but bare tuples if there is no metadata, because these take half the time to make."""
         return zip(self.keys, self.values, strict=True) if self.metadata is None else self.entries()
 
+    def require_metadata(self) -> None:
+        """Raise UnsupportedError if the metadata is not present."""
+        if not self.has_metadata and len(self):
+            raise UnsupportedError("these entries have no metadata: the store that they come from keeps no versions")
+
     def required_metadata(self) -> list[Stamp]:
         """The metadata of all entries. Raises UnsupportedError if it is not present."""
-        if self.metadata is None and len(self):
-            raise UnsupportedError("these entries have no metadata: the store that they come from keeps no versions")
+        self.require_metadata()
         return self.metadata or []
 
     def metadata_at(self, index: int) -> Stamp | None:
@@ -359,9 +434,19 @@ def _keys_of(texts: list[str]) -> list[Any]:
     return [key if text else None for key, text in zip(keys, texts, strict=True)] if "" in texts else keys
 
 
-def places(keys: Iterable[Key | None], before: str = "") -> list[str]:
+def _joined(columns: Sequence[list[Any] | None]) -> list[Any] | None:
+    """The columns one after the other; None if one of them is not present."""
+    joined: list[Any] = []
+    for column in columns:
+        if column is None:
+            return None
+        joined += column
+    return joined
+
+
+def places(keys: Iterable[Key | None]) -> list[str]:
     """The sort values of entries in key order: the key's text or, without a key, that of the previous entry."""
-    found = []
+    before, found = "", []
     for key in keys:
         before = before if key is None else str(key)
         found.append(before)

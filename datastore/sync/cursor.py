@@ -256,7 +256,7 @@ class Cursor(TwoNames):
                 )
             batch = next(self._batches, None)
             if self._with_metadata and batch is not None:
-                batch.required_metadata()
+                batch.require_metadata()
         except BaseException:
             self.close()
             raise

@@ -1,8 +1,8 @@
 """Values, queries and errors as messages of `datastore.v1`, and back: the only part of the library that knows protobuf.
 
 `values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `expiry`; `attempts`; `patches`;
-`matching`; `queries`, `aggregates` and `explanations`; `changes`; `placements`; `errors`, with the table; and `raw`,
-the messages whose values stay bytes.
+`matching`; `queries`, `aggregates` and `explanations`; `changes`; `placements`; `errors`, with the table; `raw`, the
+messages whose values stay bytes; and `frames`, the entries that do.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from datastore.wire.errors import (
 )
 from datastore.wire.expiry import decode_expiry, set_expiry
 from datastore.wire.explanations import decode_explanation, encode_explanation
+from datastore.wire.frames import EntryFrames, framed_batch
 from datastore.wire.matching import decode_matching_step, encode_matching
 from datastore.wire.metadata import MetadataEncoder, decode_metadata, decode_precondition, set_precondition
 from datastore.wire.parts import check_parts, check_parts_of
@@ -43,6 +44,7 @@ __all__ = [
     "ERRORS",
     "EXPECTATION",
     "REQUEST_ID",
+    "EntryFrames",
     "MetadataEncoder",
     "WireValue",
     "check_parts",
@@ -81,6 +83,7 @@ __all__ = [
     "encode_shard_by",
     "encode_value",
     "error_to_status",
+    "framed_batch",
     "is_null",
     "is_request_id",
     "lazy",

@@ -24,6 +24,7 @@ __all__ = [
     "BatchWriteRequest",
     "Entry",
     "EntryChange",
+    "FramedResponse",
     "GetResponse",
     "ListEntriesRequest",
     "ListEntriesResponse",
@@ -35,8 +36,10 @@ __all__ = [
     "ReadSlotsResponse",
     "WatchResponse",
     "WriteSlotsRequest",
+    "are_plain_keys",
     "check_keys",
     "entries_batch",
+    "sort_keys_of",
 ]
 
 _VALUE = ".datastore.v1.Value"
@@ -64,6 +67,8 @@ def _add(pool: descriptor_pool.DescriptorPool, file: FileDescriptor, added: set[
         del proto.service[:]
         for message in proto.message_type:
             _with_raw_values(message)
+        framed = [_framed(message) for message in proto.message_type if message.name == "QueryResponse"]
+        proto.message_type.extend(framed)
     pool.Add(proto)
 
 
@@ -76,6 +81,17 @@ def _with_raw_values(message: descriptor_pb2.DescriptorProto) -> None:
             field.ClearField("type_name")
             if not field.proto3_optional:
                 _make_optional(message, field)
+
+
+def _framed(response: descriptor_pb2.DescriptorProto) -> descriptor_pb2.DescriptorProto:
+    """The same message with its entries as bytes."""
+    framed = descriptor_pb2.DescriptorProto()
+    framed.CopyFrom(response)
+    framed.name = "FramedResponse"
+    (entries,) = (field for field in framed.field if field.name == "entries")
+    entries.type = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
+    entries.ClearField("type_name")
+    return framed
 
 
 def _make_optional(message: descriptor_pb2.DescriptorProto, field: descriptor_pb2.FieldDescriptorProto) -> None:
@@ -103,6 +119,8 @@ PatchResponse: Any = _class("PatchResponse")
 BatchWriteRequest: Any = _class("BatchWriteRequest")
 QueryRequest: Any = _class("QueryRequest")
 QueryResponse: Any = _class("QueryResponse")
+#: A QueryResponse whose entries, too, are bytes: for those who only pass them on.
+FramedResponse: Any = _class("FramedResponse")
 ListEntriesRequest: Any = _class("ListEntriesRequest")
 ListEntriesResponse: Any = _class("ListEntriesResponse")
 ReadSlotsResponse: Any = _class("ReadSlotsResponse")
@@ -119,9 +137,7 @@ def entries_batch(response: Any, *, keys_only: bool = False, with_metadata: bool
     entries = response.entries
     texts = [entry.key.text for entry in entries]
     check_keys(texts)
-    sort_keys = list(response.sort_keys) if response.sort_keys else None
-    if sort_keys is not None and len(sort_keys) != len(texts):
-        raise CorruptDataError(f"the server sent {len(sort_keys):,} sort keys with {len(texts):,} entries")
+    sort_keys = sort_keys_of(response)
     if not keys_only:
         values: list[Any] = [WireValue(entry.value) for entry in entries]
     elif sort_keys is None:
@@ -137,25 +153,39 @@ def entries_batch(response: Any, *, keys_only: bool = False, with_metadata: bool
     return batch
 
 
+def sort_keys_of(response: Any) -> list[bytes] | None:
+    """The sort keys of a response, None without any. Raises CorruptDataError unless there is one for each entry."""
+    if not response.sort_keys:
+        return None
+    if len(response.sort_keys) != len(response.entries):
+        raise CorruptDataError(
+            f"the server sent {len(response.sort_keys):,} sort keys with {len(response.entries):,} entries"
+        )
+    return list(response.sort_keys)
+
+
 def check_keys(texts: list[str]) -> None:
     """Raise CorruptDataError unless all texts are canonical keys."""
-    if texts and not _are_plainly_keys(texts):
+    lines = "\n".join(texts).encode("utf-8", "surrogatepass")
+    if texts and not (are_plain_keys(lines, len(texts)) and len(max(texts, key=len)) <= KEY_BYTES):
         for text in texts:
             _check_key(text)
 
 
-def _are_plainly_keys(texts: list[str]) -> bool:
-    """Whether all texts are canonical keys, checked at once; False if they need a closer look."""
-    joined = "\n".join(texts)
+#: The printable characters of ASCII.
+_PRINTABLE = bytes(range(0x20, 0x7F))
+
+
+def are_plain_keys(lines: bytes, count: int) -> bool:
+    """Whether these lines are so many canonical keys, if none is too long; False if they need a closer look."""
+    ends = b"\n" * (count - 1)
     return (
-        joined.startswith("/")
-        and not joined.endswith("/")
-        and joined.isascii()
-        and joined.count("\n/") == joined.count("\n") == len(texts) - 1
-        and "//" not in joined
-        and "/\n" not in joined
-        and joined.replace("\n", "").isprintable()
-        and len(max(texts, key=len)) <= KEY_BYTES
+        lines.startswith(b"/")
+        and not lines.endswith(b"/")
+        and lines.translate(None, _PRINTABLE) == ends
+        and lines.count(b"\n/") == len(ends)
+        and b"//" not in lines
+        and b"/\n" not in lines
     )
 
 

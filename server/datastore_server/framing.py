@@ -104,6 +104,8 @@ def _metadata_field(tag: bytes, metadata: Metadata | None, encode: wire.Metadata
 
 def framed(batch: Batch, most_bytes: int, *, keys_only: bool) -> bytes | None:
     """All entries of a batch as field 1, `entries`; None if they are, or might be, too large."""
+    if isinstance(batch.encoded, wire.EntryFrames):
+        return batch.encoded.joined_frames() if batch.encoded.size_bytes <= most_bytes else None
     serialized = None if keys_only else batch.serialized()
     if not keys_only and (serialized is None or sum(map(len, serialized[1])) > most_bytes):
         # The size of plain values is only known once they are encoded.
@@ -148,7 +150,9 @@ def _texts(batch: Batch) -> list[bytes]:
 
 def entry_frames(batch: Batch, *, keys_only: bool) -> Iterator[bytes]:
     """Each entry of a batch as field 1, `entries`. Lazy, because values can be large."""
-    if batch.metadata is not None:
+    if isinstance(batch.encoded, wire.EntryFrames):
+        yield from batch.encoded.frames()
+    elif batch.metadata is not None:
         yield from _stored_frames(batch, [None] * len(batch) if keys_only else batch.values)
     elif keys_only:
         yield from map(_key_frame, _texts(batch))

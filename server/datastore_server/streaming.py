@@ -20,7 +20,7 @@ from datastore.model.errors import DatastoreError, DeadlineExceededError, Intern
 from datastore.model.limits import BATCH_BYTES, FIRST_BATCH_BYTES, LONG_SORT_KEY_BYTES
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
-from datastore.wire import encode_explanation
+from datastore.wire import EntryFrames, encode_explanation
 from datastore_server import checks
 from datastore_server.framing import entry_frames, framed, result_frames, whole_frame
 from datastore_server.interceptors import item_status
@@ -140,6 +140,17 @@ class ResponseBuilder:
 
     def feed(self, batch: Batch) -> Iterator[bytes]:
         """Take one batch, and yield the messages that are full. Exhaust it before the next batch."""
+        # Cutting it here, rather than entry by entry, takes a fraction of the time.
+        for part in batch.parts(self._part_entries(batch)):
+            yield from self._feed(part)
+
+    def _part_entries(self, batch: Batch) -> int:
+        """The entries of a large serialized batch that fill a message; all those of another."""
+        size = batch.encoded.size_bytes if isinstance(batch.encoded, EntryFrames) else 0
+        messages = max(1, round(size / self.batch_bytes()))
+        return max(1, -(-len(batch) // messages))
+
+    def _feed(self, batch: Batch) -> Iterator[bytes]:
         self._skipped += batch.skipped
         self._scanned += batch.scanned
         self._all_scanned += batch.scanned

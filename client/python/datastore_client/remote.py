@@ -505,9 +505,8 @@ class RemoteDatastore(Datastore):
             try:
                 entries = 0
                 while (data := received.read()) is not None:
-                    response = parsed(raw.QueryResponse, data)
-                    batch = self._batch(response, query)
-                    entries += len(batch)
+                    response = parsed(raw.FramedResponse if self._lazy else raw.QueryResponse, data)
+                    entries += len(response.entries)
                     # From here on the reader has these entries, so the next call continues after them.
                     request.resume_token = response.resume_token
                     _note_last_entry(request, response)
@@ -517,6 +516,7 @@ class RemoteDatastore(Datastore):
                         shards.extend(map(shard_report, response.summary.shards))
                         if query.explain:
                             explained.append(explanation(response.summary, is_continued=bool(begun_at)))
+                    batch = self._batch(response, query)
                     # Hold only the batch while its reader takes its time.
                     del data, response
                     with IdleLimit(None if ended else idle_s, received.close):
@@ -555,15 +555,17 @@ class RemoteDatastore(Datastore):
 
     def _batch(self, response: Any, query: Query) -> Batch:
         with_metadata = query.metadata or query.sorts_by_metadata
-        batch = raw.entries_batch(response, keys_only=query.keys_only, with_metadata=with_metadata)
+        has_whole_entry = query.fields is not None and response.needs_last_entry and not query.sort_keys
+        batch_of = wire.framed_batch if isinstance(response, raw.FramedResponse) else raw.entries_batch
+        batch = batch_of(response, keys_only=query.keys_only, with_metadata=with_metadata)
         if batch.sort_keys is not None and b"" in batch.sort_keys:
             # They were too long to be sent, and take too long to compute while other tasks wait.
             batch.sort_keys = in_thread(partial(_sort_keys, batch, query))
         if not query.metadata:
             batch.metadata = None
-        if query.fields is not None and response.needs_last_entry and len(batch) and not query.sort_keys:
+        if query.fields is not None and has_whole_entry and len(batch):
             # It was sent whole, so that it can be sent back.
-            batch.values[-1] = batch.values[-1].projected(query.fields)
+            batch.values = [*batch.values[:-1], batch.values[-1].projected(query.fields)]
         if not self._lazy and not query.keys_only:
             batch.values = [value.decode() for value in batch.values]
         return batch
@@ -750,7 +752,8 @@ def _note_last_entry(request: service_pb2.QueryRequest, response: Any) -> None:
     if not response.needs_last_entry:
         request.ClearField("last_entry")
     elif response.entries:
-        request.last_entry.ParseFromString(response.entries[-1].SerializeToString())
+        last = response.entries[-1]
+        request.last_entry.ParseFromString(last if isinstance(last, bytes) else last.SerializeToString())
 
 
 def _did_not_fit(result: ReadResult) -> bool:

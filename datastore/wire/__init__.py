@@ -2,7 +2,7 @@
 
 `values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `expiry`; `attempts`; `patches`;
 `matching`; `queries`, `aggregates` and `explanations`; `changes`; `placements`; `errors`, with the table; `raw`, the
-messages whose values stay bytes; and `frames`, the entries that do.
+messages whose values stay bytes; `frames`, the entries that do; and `puts`, those that need no message.
 """
 
 from __future__ import annotations
@@ -37,16 +37,19 @@ from datastore.wire.placements import (
     encode_placement,
     encode_shard_by,
 )
+from datastore.wire.puts import BatchWrites, plain_puts
 from datastore.wire.queries import decode_entry, decode_key, decode_query, encode_key, encode_query
-from datastore.wire.values import WireValue, check_value, codec, decode_value, encode_value, is_null, lazy
+from datastore.wire.values import WireValue, are_plain, check_value, codec, decode_value, encode_value, is_null, lazy
 
 __all__ = [
     "ERRORS",
     "EXPECTATION",
     "REQUEST_ID",
+    "BatchWrites",
     "EntryFrames",
     "MetadataEncoder",
     "WireValue",
+    "are_plain",
     "check_parts",
     "check_parts_of",
     "check_value",
@@ -87,6 +90,7 @@ __all__ = [
     "is_null",
     "is_request_id",
     "lazy",
+    "plain_puts",
     "raw",
     "reason_of",
     "rpc_error_to_error",

@@ -18,11 +18,13 @@ from datastore.model.errors import LimitExceededError
 from datastore.model.key import Key
 from datastore.model.limits import MESSAGE_PARTS
 
-__all__ = ["check_parts", "check_parts_of", "count_parts", "parts_in"]
+__all__ = ["FEW_PARTS_BYTES", "check_parts", "check_parts_of", "count_parts", "parts_in"]
 
 #: The smallest embedded message, in bytes: its tag, and a length of 0. Only the tags of groups, which no message here
 #: has, are smaller.
 _PART_BYTES = 2
+#: Messages up to this size cannot have too many.
+FEW_PARTS_BYTES = MESSAGE_PARTS * _PART_BYTES
 #: The maximum number of bits in a varint: ten bytes of seven bits.
 _VARINT_BITS = 70
 _VARINT, _LENGTH = 0, 2
@@ -33,7 +35,7 @@ _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 
 def check_parts(data: bytes, kind: Any) -> None:
     """Raise LimitExceededError if a serialized message has more than MESSAGE_PARTS parts, at any depth."""
-    if len(data) > MESSAGE_PARTS * _PART_BYTES and count_parts(data, kind, MESSAGE_PARTS) > MESSAGE_PARTS:
+    if len(data) > FEW_PARTS_BYTES and count_parts(data, kind, MESSAGE_PARTS) > MESSAGE_PARTS:
         raise _too_many(kind.name)
 
 

@@ -5,7 +5,7 @@ Pure. Knows messages, limits and tokens, but no stores or transports.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -92,6 +92,10 @@ class Requests:
 
     def writes(self, request: bytes) -> tuple[list[Operation | DatastoreError], bool]:
         """The items of a BatchWriteRequest, each a write or its error, and whether it is atomic."""
+        plain = parse_request(wire.BatchWrites, request)
+        puts = None if plain.atomic else self._plain_puts(plain.writes)
+        if puts is not None:
+            return puts, False
         message = parse_request(raw.BatchWriteRequest, request)
         checks.check_batch(len(message.writes), self._limits)
         if message.atomic and not self._can_be_atomic:
@@ -100,6 +104,24 @@ class Requests:
             check_together(write.HasField("attempt") for write in message.writes)
         room = PatchRoom(is_atomic=message.atomic)
         return [_attempt(self._write_of, write, room) for write in message.writes], message.atomic
+
+    def _plain_puts(self, writes: Sequence[bytes]) -> list[Operation | DatastoreError] | None:
+        """The writes, if all are puts on no terms that pass every check; None if they need a closer look.
+
+        All are checked together, which takes a third of the time.
+        """
+        found = wire.plain_puts(writes) if 0 < len(writes) <= self._limits.batch_items else None
+        if found is None:
+            return None
+        texts, values = found
+        key_bytes, value_bytes = len(max(texts, key=len)), len(max(values, key=len))
+        are_small = key_bytes <= self._limits.key_bytes and key_bytes + value_bytes <= self._limits.entry_bytes
+        lines = b"\n".join(texts)
+        if not (are_small and raw.are_plain_keys(lines, len(texts))):
+            return None
+        if not wire.are_plain(values) if self._check_values else any(map(wire.is_null, values)):
+            return None
+        return list(map(Put, Key._all_trusted(lines.decode().split("\n")), map(WireValue, values)))
 
     def keys(self, request: bytes) -> tuple[list[Key | DatastoreError], ReadOptions]:
         """The items of a BatchGetRequest, each a key or its error, and what to read."""

@@ -9,12 +9,14 @@ Everything else runs in threads.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, ref
 
 from datastore.aio.base import Datastore
 from datastore.aio.feeds import Feed
@@ -244,4 +246,48 @@ def _in_thread(call: Callable[..., T], *arguments: Any) -> Future[T]:
 
 async def _result(future: Future[T]) -> T:
     """The result of a thread's call, which continues if the task is cancelled."""
-    return await asyncio.shield(asyncio.wrap_future(future))
+    loop = asyncio.get_running_loop()
+    if (waking := _waking.get(loop)) is None:
+        waking = _waking[loop] = _Waking(loop)
+    waiter = loop.create_future()
+    future.add_done_callback(lambda _: waking.wake(waiter))
+    try:
+        await waiter
+        return future.result()
+    finally:
+        # An error holds this frame; if the frame kept the future, that would be a cycle.
+        del future
+
+
+class _Waking:
+    """Wakes the tasks of an event loop from other threads: all that come before it does are one wake-up.
+
+    A commit answers many writes, and to wake the loop for each costs more than to make the write.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Not to be kept by what is kept for it.
+        self._loop = ref(loop)
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    def wake(self, waiter: asyncio.Future[None]) -> None:
+        """Set the result of a future of the loop; in any thread."""
+        self._waiters.append(waiter)
+        # Not if it is not the first: whoever came first wakes the loop, or has done so.
+        with suppress(IndexError):
+            if self._waiters[0] is waiter and (loop := self._loop()) is not None:
+                # The loop may be closed, if it did not wait for its tasks.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._wake_all)
+
+    def _wake_all(self) -> None:
+        for _ in range(len(self._waiters)):
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+        # They came meanwhile, and were not the first.
+        if self._waiters and (loop := self._loop()) is not None:
+            loop.call_soon(self._wake_all)
+
+
+_waking: WeakKeyDictionary[asyncio.AbstractEventLoop, _Waking] = WeakKeyDictionary()

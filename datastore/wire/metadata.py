@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from datastore.model.errors import CorruptDataError, InvalidError
 from datastore.model.metadata import MAX_VERSION, Metadata, Precondition
 from datastore.v1 import value_pb2
 from datastore.wire.times import set_time, time_us
+from datastore.wire.varints import length_delimited
 
 __all__ = ["MetadataEncoder", "decode_metadata", "decode_precondition", "set_precondition"]
 
@@ -29,10 +33,10 @@ class MetadataEncoder:
         """The bytes of the message."""
         version, created_us, updated_us, expires_us = metadata
         if version < _SEVEN_BITS:
-            return _serialized(metadata)
+            return _version(version) + _times(created_us, updated_us, expires_us)
         shared = (version >> 7, created_us, updated_us, expires_us)
         if shared != self._shared:
-            self._shared, self._rest = shared, _serialized(metadata)[2:]
+            self._shared, self._rest = shared, _version(version)[2:] + _times(created_us, updated_us, expires_us)
         return _STARTS[version % _SEVEN_BITS] + self._rest
 
 
@@ -41,14 +45,26 @@ _SEVEN_BITS = 1 << 7
 _STARTS = [bytes([0x08, _SEVEN_BITS | lowest]) for lowest in range(_SEVEN_BITS)]
 
 
-def _serialized(metadata: Metadata) -> bytes:
-    message = value_pb2.Metadata(version=metadata.version)
-    set_time(message.create_time, metadata.created_us)
-    set_time(message.update_time, metadata.updated_us)
-    if metadata.expires_us:
-        set_time(message.expire_time, metadata.expires_us)
-    data: bytes = message.SerializeToString()
+#: The tags of the times.
+_CREATE, _UPDATE, _EXPIRE = b"\x12", b"\x1a", b"\x22"
+
+
+def _version(version: int) -> bytes:
+    data: bytes = value_pb2.Metadata(version=version).SerializeToString()
     return data
+
+
+def _times(created_us: int, updated_us: int, expires_us: int) -> bytes:
+    times = _CREATE + _time(created_us) + _UPDATE + _time(updated_us)
+    return times + _EXPIRE + _time(expires_us) if expires_us else times
+
+
+@lru_cache(maxsize=1024)
+def _time(microseconds: int) -> bytes:
+    """A time with its length. Cached: many entries are written at once, and most are created when they are written."""
+    message = Timestamp()
+    set_time(message, microseconds)
+    return length_delimited(b"", message.SerializeToString())
 
 
 def decode_metadata(message: Any) -> Metadata:

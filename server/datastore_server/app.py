@@ -349,7 +349,7 @@ class Server:
 
         Health becomes NOT_SERVING. Then new calls are refused with UNAVAILABLE, streams end with UNAVAILABLE, so that
         clients resume them elsewhere, and other active calls have time to finish. Only then are connections closed.
-        Every write that was started is completed.
+        Every write that was started is completed, also if its client has disconnected, unless that takes longer.
         """
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop())
@@ -371,7 +371,6 @@ class Server:
                 await asyncio.sleep(GOAWAY_S)
                 self._service.release()
                 await stopped
-                await self._service.finish_writes(self._grace_s)
                 await self._placement.finish(self._grace_s)
                 await self._maintenance.finish(self._grace_s)
         finally:

@@ -116,9 +116,10 @@ class ServedMethod:
 
     `path` is `/PACKAGE.SERVICE/METHOD`. `answer_now`, if there is one, answers without an event loop and without a
     task, in any thread: None means that the store has to wait, and the RPC must be passed to `serve`. A method that
-    `takes_stream` is called with an empty request, and receives the client's messages. `refuse` is asked before a
-    request is read, in any thread, with the number of calls that are in hand and the time until the deadline in seconds
-    (None: no deadline); it returns the status of a call that is refused, or None.
+    `takes_stream` is called with an empty request, and receives the client's messages. A call of a method that
+    `is_write` runs to completion: it is not cancelled when its client disconnects or its deadline passes. `refuse` is
+    asked before a request is read, in any thread, with the number of calls that are in hand and the time until the
+    deadline in seconds (None: no deadline); it returns the status of a call that is refused, or None.
     """
 
     path: str
@@ -126,6 +127,7 @@ class ServedMethod:
     serve: Serve
     answer_now: Callable[[bytes, Call], Answer] | None = None
     takes_stream: bool = False
+    is_write: bool = False
     refuse: Callable[[int, float | None], status_pb2.Status | None] | None = None
 
 

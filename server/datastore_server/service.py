@@ -48,7 +48,7 @@ from datastore_server.observation import Observation, load_of, space_warnings
 from datastore_server.protection import Protection
 from datastore_server.pulse import Pulse
 from datastore_server.requests import Requests
-from datastore_server.rpc import Completion, checked, handlers_of, parse_request
+from datastore_server.rpc import checked, handlers_of, parse_request
 from datastore_server.tokens import End
 from datastore_server.trimming import MemoryTrimmer
 from datastore_server.underway import RETRY_AFTER_S, CallsUnderWay
@@ -128,7 +128,6 @@ class DatastoreService:
         self._probes = describe.ShardProbes(self._cluster.shards)
         self._streams: set[_Stream] = set()
         self._watches = watching.Watches(self._limits)
-        self._writes = Completion()
         self._is_draining = False
         self._under_way = CallsUnderWay()
         self._admission = Admission(self._limits.calls_in_hand)
@@ -155,6 +154,7 @@ class DatastoreService:
                 method.server_streaming,
                 self._guarded(method.name, self._admitted(method.name, handler)),
                 self._answer_now(method.name, handler),
+                is_write=method.name in _WRITES_AT_ONCE,
                 refuse=self._refuse(method.name),
             )
             for method, handler in self._handlers()
@@ -243,18 +243,15 @@ class DatastoreService:
 
     async def put(self, request: bytes, call: Call) -> bytes:
         """Put: answered once the entry is stored; runs to completion even if the client disconnects."""
-        return put_answer(await self._written(await checked(self._requests.put, request, self._checks)))
+        return put_answer(await self._made(await checked(self._requests.put, request, self._checks)))
 
     async def delete(self, request: bytes, call: Call) -> bytes:
         """Delete: runs to completion even if the client disconnects."""
-        await self._written(self._requests.delete(request))
+        await self._made(self._requests.delete(request))
         return b""
 
-    async def _written(self, operation: Operation) -> WriteResult:
-        return await self._writes.run(self._made(operation))
-
     async def _made(self, operation: Operation) -> WriteResult:
-        """Make a write. Raises its error here, where it is logged if the client has disconnected."""
+        """Make a write, and raise its error."""
         (result,) = await self._datastore.write((operation,))
         raise_error(result)
         return result
@@ -262,12 +259,12 @@ class DatastoreService:
     async def patch(self, request: bytes, call: Call) -> bytes:
         """Patch: answered once the changes are stored; runs to completion even if the client disconnects."""
         patch, include_value = await checked(self._requests.patch, request, self._checks)
-        written = await self._written(patch)
+        written = await self._made(patch)
         return patch_answer(written, include_value=include_value)
 
     async def touch(self, request: bytes, call: Call) -> bytes:
         """Touch: answered once the expiry is stored; runs to completion even if the client disconnects."""
-        return put_answer(await self._written(self._requests.touch(request)))
+        return put_answer(await self._made(self._requests.touch(request)))
 
     async def contains(self, request: bytes, call: Call) -> bytes:
         """Contains: whether the key has a value."""
@@ -292,10 +289,9 @@ class DatastoreService:
         """BatchWrite: a result for each write, in order; runs to completion even if the client disconnects."""
         items, is_atomic = await checked(self._requests.writes, request, self._checks)
         if is_atomic:
-            made = all_made(_required, items, atomic_of(self._datastore))
+            results = await all_made(_required, items, atomic_of(self._datastore))
         else:
-            made = on_made(_required, items, self._datastore.write, WriteResult)
-        results = await self._writes.run(made)
+            results = await on_made(_required, items, self._datastore.write, WriteResult)
         call.count(len(results))
         return batch_write_answer(results)
 
@@ -500,10 +496,6 @@ class DatastoreService:
         """Stop the thread that checks requests, and the timer that trims memory."""
         self._checks.shutdown(wait=False)
         self._trimmer.close()
-
-    async def finish_writes(self, timeout_s: float) -> None:
-        """Wait until all writes are done, including those whose clients have disconnected."""
-        await self._writes.finish(timeout_s)
 
 
 def _shutting_down(advice: str = "") -> UnavailableError:

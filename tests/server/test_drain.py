@@ -120,6 +120,22 @@ async def test_writes_whose_clients_disconnected_are_done_before_the_store_is_cl
     assert store.events[:2] == ["put", "closed"]
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_write_that_takes_longer_than_the_grace_period_is_ended(start: Any, leaves: bool) -> None:
+    store = Watched()
+    running: Running = await start(store, grace_s=0.1)
+    call = running.stub.Put(service_pb2.PutRequest(entry=entry("/k", 1)))
+    await store.begun.wait()
+    if leaves:
+        call.cancel()
+    await asyncio.wait_for(running.server.stop(), PATIENCE_S)
+    assert store.events == ["closed"]
+    if not leaves:
+        with pytest.raises(grpc.aio.AioRpcError, match="stopped before this call was done") as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_stopping_twice_is_stopping_once(start: Any) -> None:
     store = Watched()
     running: Running = await start(store)

@@ -46,6 +46,7 @@ class Methods:
             ServedMethod("/t.T/Later", False, self.echo, lambda *_: None),
             ServedMethod("/t.T/Fail", False, self.fail),
             ServedMethod("/t.T/Wait", False, self.wait),
+            ServedMethod("/t.T/Write", False, self.wait, is_write=True),
             ServedMethod("/t.T/Stream", True, self.stream),
             ServedMethod("/t.T/Refused", False, self.echo, refuse=self.refuse),
             ServedMethod("/t.T/Both", True, self.both, takes_stream=True),
@@ -69,6 +70,7 @@ class Methods:
         except asyncio.CancelledError:
             self.ends.append("cancelled")
             raise
+        self.ends.append("waited")
         return b"waited"
 
     async def stream(self, request: bytes, call: Call) -> Answer:
@@ -172,6 +174,24 @@ async def test_the_handler_is_cancelled_when_the_client_leaves_or_its_deadline_p
         await channel.unary_unary("/t.T/Wait")(b"", timeout=0.05)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await until(lambda: ended(methods), True)
+
+
+async def test_a_write_runs_to_completion_when_the_client_leaves_or_its_deadline_passes(
+    channel: grpc.aio.Channel, methods: Methods
+) -> None:
+    call = channel.unary_unary("/t.T/Write")(b"")
+    await until(lambda: ends(methods), ["begun"])
+    call.cancel()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await channel.unary_unary("/t.T/Write")(b"", timeout=0.05)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    methods.go_on.set()
+    await until(lambda: completed(methods), True)
+
+
+async def completed(methods: Methods) -> bool:
+    """Whether every call that has begun was completed; the deadline may have passed before it began."""
+    return methods.ends.count("begun") == methods.ends.count("waited") and "cancelled" not in methods.ends
 
 
 async def ends(methods: Methods) -> list[str]:

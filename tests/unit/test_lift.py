@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -220,6 +220,29 @@ class Later(core.DictDatastore):
     def do_all(self) -> None:
         for operations, future in self.submitted:
             future.set_result(self.write(operations))
+
+
+class Spread(core.DictDatastore):
+    """Completes submitted work in several threads."""
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        super().__init__()
+        self.threads = threads
+
+    def submit(self, operations: Sequence[Operation]) -> Future[list[WriteResult]]:
+        return self.threads.submit(self.write, operations)
+
+
+async def test_tasks_that_wait_for_several_threads_are_all_woken():
+    with ThreadPoolExecutor(8) as threads:
+        store = lift(Spread(threads))
+
+        async def put(task: int) -> None:
+            for number in range(100):
+                await store.put(Key(f"/c:{task}"), number)
+
+        await asyncio.wait_for(asyncio.gather(*map(put, range(50))), PATIENCE_S)
+        assert await store.get(Key("/c:49")) == 99
 
 
 def test_an_abandoned_write_does_not_block_a_later_loop():

@@ -112,6 +112,16 @@ class Ownership:
         return batch if all(held) else batch.kept(held)
 
 
+class _WritesUnderWay:
+    """Counts writes. Not in the store itself, whose attributes are slow to set, as methods can be assigned to it."""
+
+    __slots__ = ("are_done", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.are_done = asyncio.Event()
+
+
 class OwnedDatastore(ShimDatastore):
     """A node's store, restricted to the entries that the node owns.
 
@@ -129,8 +139,7 @@ class OwnedDatastore(ShimDatastore):
         self._failure: DatastoreError | None = None
         #: What every call for entries raises while they are restored.
         self.refusal: DatastoreError | None = None
-        self._writes_under_way = 0
-        self._written = asyncio.Event()
+        self._writes = _WritesUnderWay()
         self._is_held = False
         #: Repetitions of writes from before this moment are refused; None to refuse none.
         self._remembers_since_us: int | None = None
@@ -178,9 +187,9 @@ class OwnedDatastore(ShimDatastore):
         """Wait for active writes; new ones raise UnavailableError until the block ends."""
         self._is_held = True
         try:
-            while self._writes_under_way:
-                self._written.clear()
-                await self._written.wait()
+            while self._writes.count:
+                self._writes.are_done.clear()
+                await self._writes.are_done.wait()
             yield
         finally:
             self._is_held = False
@@ -271,12 +280,12 @@ class OwnedDatastore(ShimDatastore):
                 retry_after_s=MOVING_RETRY_S,
                 shard=self._ownership.placement.shard or None,
             )
-        self._writes_under_way += 1
+        self._writes.count += 1
 
     def _end_write(self) -> None:
-        self._writes_under_way -= 1
-        if not self._writes_under_way:
-            self._written.set()
+        self._writes.count -= 1
+        if not self._writes.count:
+            self._writes.are_done.set()
 
     # Queries
 

@@ -223,7 +223,8 @@ class QueueServer:
         self._tasks.add(task)
         # Not at the end of `_serve`: a task that is cancelled before it runs never begins it.
         task.add_done_callback(self._tasks.discard if method.refuse is None else self._ended)
-        rpc.watch(task)
+        if not method.is_write:
+            rpc.watch(task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

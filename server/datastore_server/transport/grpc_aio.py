@@ -89,8 +89,15 @@ class AioServer:
         request = await self._request(context)
         if request is None:
             return NO_REQUEST
-        answer = await method.serve(request, call)
+        answer = await (self._completed(method, request, call) if method.is_write else method.serve(request, call))
         return self._unless_too_much(answer, context) if isinstance(answer, bytes) else answer
+
+    async def _completed(self, method: ServedMethod, request: bytes, call: Call) -> Answer:
+        """The answer of a call that continues if gRPC cancels its handler."""
+        serving = asyncio.ensure_future(method.serve(request, call))
+        self._handling.add(serving)
+        serving.add_done_callback(self._handling.discard)
+        return await asyncio.shield(serving)
 
     async def _request(self, context: _Context) -> bytes | None:
         """The request of a call whose client has read enough of its answers; None if there is none."""

@@ -39,7 +39,16 @@ from datastore.wire.placements import (
 )
 from datastore.wire.puts import BatchWrites, plain_puts
 from datastore.wire.queries import decode_entry, decode_key, decode_query, encode_key, encode_query
-from datastore.wire.values import WireValue, are_plain, check_value, codec, decode_value, encode_value, is_null, lazy
+from datastore.wire.values import (
+    WireValue,
+    are_plain_values,
+    check_value,
+    codec,
+    decode_value,
+    encode_value,
+    is_null,
+    lazy,
+)
 
 __all__ = [
     "ERRORS",
@@ -49,7 +58,7 @@ __all__ = [
     "EntryFrames",
     "MetadataEncoder",
     "WireValue",
-    "are_plain",
+    "are_plain_values",
     "check_parts",
     "check_parts_of",
     "check_value",

@@ -94,10 +94,9 @@ def _layout(head: bytes) -> _Layout | None:
 
 
 def plain_puts(writes: Sequence[bytes]) -> tuple[list[bytes], list[bytes]] | None:
-    """The texts of the keys, not checked to be text, and the values of serialized Writes; None if one of them is not like that.
+    """The texts of the keys and the values of serialized Writes; None unless each is a put that has nothing else.
 
-    Only as a client that knows no more than keys and values sends them: whatever has another part, or the same in
-    another order, is to be parsed.
+    Neither is checked. What has the same parts in another order, or longer ones, is left to be parsed too.
     """
     texts, values = [], []
     # Runs for every write of a batch.

@@ -26,7 +26,7 @@ from datastore.wire.varints import length_prefix
 
 __all__ = [
     "WireValue",
-    "are_plain",
+    "are_plain_values",
     "check_value",
     "codec",
     "decode_value",
@@ -379,7 +379,7 @@ def check_value(data: bytes) -> None:
         raise InvalidValueError("the value has more than one kind", path="value", field="value")
 
 
-def are_plain(datas: Sequence[bytes]) -> bool:
+def are_plain_values(datas: Sequence[bytes]) -> bool:
     """Whether `check_value` accepts all values, and none is null; False if they need a closer look."""
     if max(map(len, datas)) > FEW_PARTS_BYTES:
         return False

@@ -119,7 +119,7 @@ class Requests:
         lines = b"\n".join(texts)
         if not (are_small and raw.are_plain_keys(lines, len(texts))):
             return None
-        if not wire.are_plain(values) if self._check_values else any(map(wire.is_null, values)):
+        if not wire.are_plain_values(values) if self._check_values else any(map(wire.is_null, values)):
             return None
         return list(map(Put, Key._all_trusted(lines.decode().split("\n")), map(WireValue, values)))
 

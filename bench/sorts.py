@@ -23,8 +23,11 @@ __all__ = ["ROWS"]
 
 #: The entries whose sort is to be small, and the MiB that a node may hold of them.
 SORTED, SORT_MIB = 5_000_000 if IS_FULL else 500_000, 64
-#: The entries whose sort is to leave the event loop to others, and for how long it may be held.
-HELD, HELD_MS = 1_000_000 if IS_FULL else 500_000, 20
+#: The entries whose sort is to leave the event loop to others, the limits of the queries, and for how long it may be
+#: held.
+HELD, LIMITS, HELD_MS = 1_000_000 if IS_FULL else 500_000, (0, 100_000), 20
+#: How often that is measured: a busy machine only adds to it, so the least counts.
+HELD_RUNS = 3
 
 
 async def large_sort_growth_mib() -> Row:
@@ -44,14 +47,18 @@ async def large_sort_growth_mib() -> Row:
 async def large_sort_held_ms() -> Row:
     """The longest time that the event loop of a node is held while it sorts such maps, against 20 ms.
 
-    In processor time of the node, all threads together.
+    Without a limit and with one, in processor time of the node, all threads together; the least of three runs.
     """
+    runs = []
     with tempfile.TemporaryDirectory() as directory:
         with _node(f"{directory}/data") as (url, _):
             await fill(url, HELD, _sortable)
-        with _node(f"{directory}/data") as (url, found):
-            await _read_in_order(url, HELD)
-    return bounded("ms", found["held_ms"], HELD_MS)
+        for _ in range(HELD_RUNS):
+            with _node(f"{directory}/data") as (url, found):
+                for limit in LIMITS:
+                    await _read_in_order(url, limit or HELD, limit)
+            runs.append(found["held_ms"])
+    return bounded("ms", min(runs), HELD_MS)
 
 
 def _sortable(number: int) -> dict[str, object]:
@@ -59,9 +66,11 @@ def _sortable(number: int) -> dict[str, object]:
     return {"n": number * 7_919 % 1_000_003, "text": "x" * 170}
 
 
-async def _read_in_order(url: str, entries: int) -> None:
+async def _read_in_order(url: str, entries: int, limit: int = 0) -> None:
     """Read so many maps ordered by their field. Raises RuntimeError if one is missing, or not in its place."""
     request = service_pb2.QueryRequest.FromString(query())
+    if limit:
+        request.query.limit = limit
     request.query.orders.add(field_path="n")
     read, last = 0, (-1, "")
     async with channel(url) as on:

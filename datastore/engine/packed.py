@@ -51,5 +51,6 @@ class PackedBytes:
         return loaded
 
     def __iter__(self) -> Iterator[bytes]:
+        """Each item, made when it is asked for: hundreds of sequences are merged at a time."""
         data = self._data
-        return iter([data[start:end] for start, end in pairwise(self._ends)])
+        return (data[start:end] for start, end in pairwise(self._ends))

@@ -10,6 +10,7 @@ stores.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from heapq import merge
@@ -51,6 +52,8 @@ RUN_ENTRIES = 2048
 LEAD_ENTRIES = BATCH_ENTRIES
 #: One entry in so many of each run is sampled, to find a cut-off for entries that come too late.
 STRIDE = 256
+#: How many runs are searched for such entries while others are added: each of these steps takes a fraction of them.
+RUNS_A_STEP = 4
 
 
 def sorter_for(query: Query, batch: Batch, new_file: NewFile | None = None) -> RunSorter | ColumnSorter:
@@ -254,6 +257,8 @@ class RunSorter:
         self._lead = _Lead(LEAD_ENTRIES) if query.limit is None else None
         self._entries = 0
         self._bytes = 0
+        #: Drops the entries after `_last` from the runs, in steps; None if that is done.
+        self._dropping: Iterator[None] | None = None
         #: The target size of the next batch of results, in bytes.
         self._most = FIRST_BATCH_BYTES
         self._room = sort_room(SORT_BYTES)
@@ -266,6 +271,7 @@ class RunSorter:
     def release(self) -> Iterator[None]:
         """Like `close`, in short steps: freeing a million entries takes a while."""
         self._places, self._values = [], []
+        self._dropping = None
         while self._runs:
             self._runs.pop().close()
             yield
@@ -291,6 +297,7 @@ class RunSorter:
         self._bytes += _held_bytes(places, values)
         if len(self._places) > min(RUN_ENTRIES, self._keep) or self._bytes > self._most_held:
             self._end_run()
+        deque(islice(self._dropping or (), RUNS_A_STEP), maxlen=0)
         self._room.hold(self._bytes)
 
     @property
@@ -314,6 +321,7 @@ class RunSorter:
         Another one would use memory of its own for them: the C library keeps for each thread what it has freed.
         """
         self._end_run()
+        yield from self._dropping or ()
         for run in self._runs:
             run.sort()
             yield
@@ -378,8 +386,11 @@ class RunSorter:
                 self._runs.append(_Run(places[start:stop], values[start:stop]))
                 if self._lead is None:
                     self._runs[-1].sort()
-            if self._entries > 2 * self._keep or (self._bytes > self._most_held and self._entries > self._keep):
-                self._drop_late()
+            is_full = self._bytes > self._most_held and self._entries > self._keep
+            if self._dropping is None and (self._entries > 2 * self._keep or is_full):
+                self._dropping = self._drop_late()
+            if is_full and self._new_file is None:
+                deque(self._dropping or (), maxlen=0)
             return
         spilled: list[_Run | SpilledRun] = []
         for run in self._runs:
@@ -393,22 +404,24 @@ class RunSorter:
         if len(order) == self._keep:
             self._last = places[order[-1]]
 
-    def _drop_late(self) -> None:
-        """Drop most entries that are not among the first `_keep` of several runs, without merging them.
+    def _drop_late(self) -> Iterator[None]:
+        """Drop most entries that are not among the first `_keep` of several runs, without merging them; run by run.
 
         One entry in STRIDE is sampled, so at least n * STRIDE - 1 entries precede the n-th sample.
         """
         samples = sorted(place for run in self._runs for place in run.samples())
         needed = -(-self._keep // STRIDE)
-        if needed > len(samples):
-            return
-        self._last = last = samples[needed - 1]
-        for run in self._runs:
-            run.drop_after(last)
-            if not len(run):
-                run.close()
-        self._runs = [run for run in self._runs if len(run)]
-        self._count()
+        if needed <= len(samples):
+            self._last = last = samples[needed - 1]
+            # Those that are added from now on have no such entries.
+            for run in list(self._runs):
+                run.drop_after(last)
+                if not len(run):
+                    run.close()
+                yield
+            self._runs = [run for run in self._runs if len(run)]
+            self._count()
+        self._dropping = None
 
     def _count(self) -> None:
         """Recount what is held, all of it in runs."""

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import compress
 from operator import and_
-from typing import Any
+from typing import Any, TypeAlias
 
+from datastore.engine.columns import Columns
 from datastore.engine.sorting import ColumnSorter, NewFile, RunSorter, sorter_for
-from datastore.model.encoded import Encoded, decoded, views
+from datastore.model.encoded import Encoded, decoded
 from datastore.model.entries import Batch, Position
 from datastore.model.errors import DatastoreError
-from datastore.model.fields import KEY_FIELD, METADATA_FIELDS, Filter, column_of
+from datastore.model.fields import BESIDE_VALUES, METADATA_FIELDS, Filter
 from datastore.model.key import Key
-from datastore.model.operators import column_predicate
+from datastore.model.operators import OPERATORS, column_predicate
 from datastore.model.ordering import DATETIME, order_key, rank
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
+from datastore.model.trees import Condition
 
 __all__ = ["Cutter", "Pipeline", "has_long_value", "passing"]
 
@@ -29,8 +30,8 @@ STEP_ENTRIES = 500
 #: A larger serialized value may have so many parts that reading it takes longer than a step should.
 LONG_VALUE_BYTES = 32 * 1024
 
-#: Selects the entries that pass a filter, given a batch and its values in the form that filters read.
-Predicate = Callable[..., list[bool]]
+#: Selects the entries that pass a filter.
+Predicate: TypeAlias = Callable[[Columns], list[bool]]
 
 
 class Pipeline:
@@ -46,7 +47,7 @@ class Pipeline:
     def __init__(self, query: Query, new_file: NewFile | None = None) -> None:
         self._query = query
         self._new_file = new_file
-        self._passes = [part.judged(partial(_predicate, query)) for part in query.filters]
+        self._passes = [passes for part in query.filters for passes in _steps_of(query, part)]
         #: Chosen by the first entries.
         self._sorter: RunSorter | ColumnSorter | None = None
         self._after = None if query.orders else query.start_after
@@ -76,7 +77,7 @@ class Pipeline:
             if len(batch):
                 self._collect(batch)
             return Batch([], [], skipped=batch.skipped, scanned=batch.scanned)
-        passing, _ = self._passing(batch)
+        passing = self._passing(batch).batch
         if self._after is not None:
             start = _first_after(passing.keys, self._after.key)
             passing.cut(start, len(passing))
@@ -93,7 +94,7 @@ class Pipeline:
     def _collect(self, batch: Batch) -> None:
         if self._sorter is None:
             self._sorter = sorter_for(self._query, batch, self._new_file)
-        self._sorter.add(*self._passing(batch))
+        self._sorter.add(self._passing(batch))
 
     @property
     def must_spill(self) -> bool:
@@ -143,17 +144,14 @@ class Pipeline:
             return False
         return has_long_value(batch)
 
-    def _passing(self, batch: Batch) -> tuple[Batch, list[Any]]:
-        """The entries that pass, and their values in the form that filters read."""
-        # The caller's code gets the values themselves, decoded on access.
-        looked = batch.values if self._query.has_custom_code else views(batch.values)
+    def _passing(self, batch: Batch) -> Columns:
+        """The entries that pass."""
+        columns = Columns(batch, self._query)
         for passes in self._steps():
-            held = passes(batch, looked)
+            held = passes(columns)
             if not all(held):
-                is_plain = looked is batch.values
-                batch = batch.selected(held)
-                looked = batch.values if is_plain else list(compress(looked, held))
-        return batch, looked
+                columns = columns.selected(held)
+        return columns
 
     def _steps(self) -> list[Predicate]:
         """The filters, and the cut-off for entries that come too late if it is known; first if it drops the most.
@@ -203,16 +201,17 @@ class Cutter:
 
 def passing(query: Query, keys: list[Key], values: list[Any]) -> list[bool]:
     """Whether each of some entries passes the filters of a query. The scope is not considered."""
-    batch = Batch(keys, values)
-    looked = values if query.has_custom_code else views(values)
+    columns = Columns(Batch(keys, values), query)
     held = [True] * len(keys)
     for part in query.filters:
-        held = list(map(and_, held, part.judged(partial(_predicate, query))(batch, looked)))
+        held = list(map(and_, held, part.judged(partial(_predicate, query))(columns)))
     return held
 
 
 def has_long_value(batch: Batch) -> bool:
     """Whether a batch has a serialized value that takes long to read."""
+    if (serialized := batch.serialized()) is not None:
+        return max(map(len, serialized[1]), default=0) > LONG_VALUE_BYTES
     return any(issubclass(type(value), Encoded) and len(value.data) > LONG_VALUE_BYTES for value in batch.values)
 
 
@@ -242,23 +241,31 @@ def _first_after(keys: list[Any], after: Key) -> int:
     return next((i for i, key in enumerate(keys) if key is not None and key > after), len(keys))
 
 
+def _steps_of(query: Query, part: Condition) -> Iterator[Predicate]:
+    """How a filter is applied: sometimes after one that is much faster, and drops some of the same entries."""
+    if isinstance(part, Filter) and not query.has_custom_code and part.field not in BESIDE_VALUES:
+        wanted = decoded(part.value)
+        if type(wanted) is str:
+            wanted = wanted.encode("utf-8", "surrogatepass")
+        if type(wanted) is bytes and OPERATORS[part.op].finds_part:
+            yield lambda columns: columns.holding(wanted)
+    yield part.judged(partial(_predicate, query))
+
+
 def _predicate(query: Query, filter_: Filter) -> Predicate:
     # A subclass may override the test of iterables of objects, of single objects, or of their fields.
     own = filter_.looked_up_by(query.own_getter)
     if is_overridden(filter_, Filter, "generator"):
-        return lambda batch, looked: [any(True for _ in own.generator((decoded(value),))) for value in looked]
+        return lambda columns: [any(True for _ in own.generator((decoded(value),))) for value in columns.values]
     if is_overridden(filter_, Filter, "__call__"):
-        return lambda batch, looked: [bool(own(decoded(value))) for value in looked]
-    read = column_of(query.getter_of(filter_), filter_.field)
+        return lambda columns: [bool(own(decoded(value))) for value in columns.values]
     own_test = filter_.value_passes
     if is_overridden(filter_, Filter, "value_passes"):
-        return lambda batch, looked: list(map(bool, map(own_test, read(batch.keys, looked, batch.metadata))))
+        return lambda columns: list(map(bool, map(own_test, columns.of(filter_))))
     place = METADATA_FIELDS.get(filter_.field)
     if place and rank(decoded(filter_.value)) == DATETIME:
         # Times are kept in microseconds, and compared as such, because making datetimes takes much longer.
         is_passing = column_predicate(filter_.op, order_key(filter_.value)[1])
-        return lambda batch, looked: is_passing([stamp[place] for stamp in batch.required_metadata()])
+        return lambda columns: is_passing([stamp[place] for stamp in columns.batch.required_metadata()])
     judge = column_predicate(filter_.op, filter_.value)
-    if filter_.field == KEY_FIELD:
-        return lambda batch, looked: judge(batch.keys)
-    return lambda batch, looked: judge(read([], looked, batch.metadata))
+    return lambda columns: judge(columns.of(filter_))

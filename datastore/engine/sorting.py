@@ -20,13 +20,13 @@ from struct import Struct
 from sys import maxsize
 from typing import Any, TypeAlias
 
+from datastore.engine.columns import Columns
 from datastore.engine.packed import PackedBytes
 from datastore.engine.room import sort_room
 from datastore.engine.spilled import RunFile, SpilledRun
 from datastore.model.encoded import Encoded, encoded_bytes
 from datastore.model.entries import Batch, Position, value_bytes
 from datastore.model.errors import DatastoreError, StoreError, StoreFullError
-from datastore.model.fields import KEY_FIELD
 from datastore.model.key import Key
 from datastore.model.limits import (
     BATCH_BYTES,
@@ -58,10 +58,16 @@ RUNS_A_STEP = 4
 
 def sorter_for(query: Query, batch: Batch, new_file: NewFile | None = None) -> RunSorter | ColumnSorter:
     """The sorter for an ordered query whose first entries are these."""
+    kind = _kind_of(batch)
+    return ColumnSorter(query) if kind is None or query.has_custom_code else RunSorter(query, kind, new_file)
+
+
+def _kind_of(batch: Batch) -> type[Encoded] | None:
+    """The form in which all values are serialized, apart from those that are None; None if there are others."""
+    if (serialized := batch.serialized()) is not None:
+        return serialized[0]
     kinds = set(map(type, batch.values)) - {type(None)} or {Encoded}
-    if len(kinds) == 1 and all(issubclass(kind, Encoded) for kind in kinds) and not query.has_custom_code:
-        return RunSorter(query, kinds.pop(), new_file)
-    return ColumnSorter(query)
+    return kinds.pop() if len(kinds) == 1 and all(issubclass(kind, Encoded) for kind in kinds) else None
 
 
 # Serialized values
@@ -240,7 +246,6 @@ class RunSorter:
         self._query = query
         self._new_file = new_file
         self._kind = kind
-        self._by_key = any(order.field == KEY_FIELD for order in query.orders)
         #: Whether the metadata is part of the results; orders by it have been evaluated when entries are held.
         self._with_metadata = query.metadata
         self._keep = query.last_place
@@ -277,12 +282,16 @@ class RunSorter:
             yield
         self._room.close()
 
-    def add(self, batch: Batch, looked: list[Any]) -> None:
-        """Add entries that passed the filters; `looked` are their values in the form that filters read."""
-        keys = batch.keys if self._by_key else []
-        sort_keys = self._query.sort_keys_of(self._query.order_columns(keys, looked, batch.metadata))
+    def add(self, columns: Columns) -> None:
+        """Add entries that passed the filters."""
+        batch = columns.batch
+        sort_keys = self._query.sort_keys_of(list(map(columns.of, self._query.orders)))
+        if self._last is not None:
+            # Most come too late, which their sort keys show.
+            held = list(map(_sort_key_of(self._last).__ge__, sort_keys))
+            batch, sort_keys = batch.selected(held), list(compress(sort_keys, held))
         places = _places(sort_keys, batch.texts)
-        values = self._values_to_hold(batch.values, sort_keys)
+        values = self._values_to_hold(batch, sort_keys)
         if self._with_metadata:
             values = list(map(_stamped, values, batch.required_metadata()))
         after, last = self._after, self._last
@@ -353,14 +362,17 @@ class RunSorter:
                 " the query a limit, or filters, or raise that limit"
             )
 
-    def _values_to_hold(self, values: list[Any], sort_keys: list[bytes]) -> list[Any]:
+    def _values_to_hold(self, batch: Batch, sort_keys: list[bytes]) -> list[Any]:
+        if self._query.keys_only and not self._query.sort_keys:
+            return [None] * len(batch)
+        serialized = batch.serialized()
+        is_packed = serialized is not None and serialized[0] is self._kind
+        values = serialized[1] if serialized is not None and is_packed else list(map(self._packed, batch.values))
         if not self._query.keys_only:
-            return list(map(self._packed, values))
-        if not self._query.sort_keys:
-            return [None] * len(values)
+            return values
         # Between stores, a value replaces its sort key if that is long.
         return [
-            self._packed(value) if len(sort_key) > LONG_SORT_KEY_BYTES else None
+            value if len(sort_key) > LONG_SORT_KEY_BYTES else None
             for value, sort_key in zip(values, sort_keys, strict=True)
         ]
 
@@ -535,11 +547,12 @@ class ColumnSorter:
         self.close()
         yield
 
-    def add(self, batch: Batch, looked: list[Any]) -> None:
-        """Add entries that passed the filters; `looked` are their values in the form that filters read."""
+    def add(self, entries: Columns) -> None:
+        """Add entries that passed the filters."""
+        batch = entries.batch
         keys, values = batch.keys, batch.values
         metadata = batch.required_metadata() if self._metadata is not None else []
-        columns = [field(keys, looked, batch.metadata) for field in self._fields]
+        columns = [field(keys, entries.values, batch.metadata) for field in self._fields]
         after = self._query.start_after
         if after is not None:
             place = (after.sort_key, str(after.key))
@@ -559,9 +572,10 @@ class ColumnSorter:
             self._bytes = encoded_bytes(self._values)
         self._room.hold(self._bytes)
 
-    def in_time(self, batch: Batch, looked: list[Any]) -> list[bool]:
+    def in_time(self, entries: Columns) -> list[bool]:
         """Whether each entry does not come after the last one kept, by the first order."""
-        column, last = self._fields[0](batch.keys, looked, batch.metadata), self._columns[0][self._keep - 1]
+        batch, last = entries.batch, self._columns[0][self._keep - 1]
+        column = self._fields[0](batch.keys, entries.values, batch.metadata)
         descending = self._query.orders[0].descends
         if type(last) in _SORTABLE and all_of(type(last), column):
             held = list(map(ge if descending else le, column, repeat(last)))

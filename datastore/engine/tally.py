@@ -7,10 +7,10 @@ from typing import Any
 
 from datastore.engine.states import State, chosen, held_bytes, result_of, state_of, whole
 from datastore.model.aggregates import Aggregate
-from datastore.model.encoded import members, views
+from datastore.model.encoded import views
 from datastore.model.entries import Batch
 from datastore.model.errors import LimitExceededError
-from datastore.model.fields import BESIDE_VALUES, KEY_FIELD, VALUE_FIELD, column_of, object_getattr
+from datastore.model.fields import BESIDE_VALUES, KEY_FIELD, column_of, is_member, object_getattr
 from datastore.model.ordering import order_key
 
 __all__ = ["Group", "Tally"]
@@ -45,7 +45,7 @@ class Tally:
         self._columns = {name: column_of(getter, name) for name in (*asked.group_by, *self._fields) if name is not None}
         #: The fields, if all are the keys or plain members of maps.
         self._members = [name for name in self._columns if name not in BESIDE_VALUES]
-        if asked.query.own_getter or any("." in name or name == VALUE_FIELD for name in self._members):
+        if not all(is_member(getter, name) for name in self._members):
             self._members = []
         #: About how much memory the groups take.
         self.held_bytes = 0
@@ -78,7 +78,8 @@ class Tally:
         """The fields that are needed of all entries."""
         # Only the field `__key__` reads the keys, which may not have been made yet.
         keys = batch.keys if KEY_FIELD in self._columns else []
-        found = members(batch.values, self._members) if self._members else None
+        serialized = batch.serialized() if self._members else None
+        found = None if serialized is None else serialized[0].members(serialized[1], self._members)
         if found is not None:
             columns = dict(zip(self._members, found, strict=True))
             beside = self._columns.keys() - columns.keys()

@@ -10,7 +10,7 @@ from datastore.model.projection import cut
 if TYPE_CHECKING:
     from datastore.model.metadata import Stamp
 
-__all__ = ["Encoded", "EncodedEntries", "decoded", "encoded_bytes", "members", "projected", "views"]
+__all__ = ["Encoded", "EncodedEntries", "decoded", "encoded_bytes", "projected", "views"]
 
 
 class Encoded:
@@ -35,18 +35,24 @@ class Encoded:
         return self.decode()
 
     @classmethod
-    def views(cls, values: list[Any]) -> list[Any]:
-        """The `view` of each of many values of this class; a subclass may read them together."""
-        return [value.view() for value in values]
+    def views(cls, datas: list[bytes]) -> list[Any]:
+        """The `view` of each of many values of this class, given their bytes; a subclass may read them together."""
+        return [cls(data).view() for data in datas]
 
     @classmethod
-    def members(cls, values: list[Any], names: Sequence[str]) -> list[list[Any]] | None:
+    def members(cls, datas: list[bytes], names: Sequence[str]) -> list[list[Any]] | None:
         """For each name, the plain member of that very name of each map among many values of this class, or None.
 
         None if a subclass does not read them together, or cannot read these.
         """
-        del values, names
+        del datas, names
         return None
+
+    @classmethod
+    def holding(cls, datas: list[bytes], part: bytes) -> list[bool]:
+        """Whether each of many values of this class may have a text or bytes with this part in it; True if unknown."""
+        del part
+        return [True] * len(datas)
 
     def projected(self, fields: Sequence[str]) -> Any:
         """The value with only these fields, as `projection.cut` returns it; a subclass may keep it serialized."""
@@ -120,15 +126,8 @@ def views(values: list[Any]) -> list[Any]:
         return values
     if len(kinds) == 1:
         kind: type[Encoded] = kinds.pop()
-        return kind.views(values)
+        return kind.views([value.data for value in values])
     return [value.view() if issubclass(type(value), Encoded) else value for value in values]
-
-
-def members(values: list[Any], names: Sequence[str]) -> list[list[Any]] | None:
-    """`Encoded.members` of values that are all of one such class; None for others."""
-    kinds = set(map(type, values))
-    kind = kinds.pop()
-    return kind.members(values, names) if not kinds and issubclass(kind, Encoded) else None
 
 
 def encoded_bytes(values: Iterable[Any]) -> int:

@@ -139,6 +139,11 @@ def column_of(getter: Getter, field: str) -> Column:
     return column
 
 
+def is_member(getter: Getter, field: str) -> bool:
+    """Whether a field of a map can only be its member of that very name."""
+    return getter is object_getattr and "." not in field and field != VALUE_FIELD and field not in BESIDE_VALUES
+
+
 def _metadata_column(field: str, keys: list[Any], values: list[Any], metadata: list[Stamp] | None) -> list[Any]:
     if metadata is None and values:
         raise UnsupportedError(f"{field} is part of an entry's metadata, which these entries do not have")

@@ -36,6 +36,8 @@ class Operator(NamedTuple):
     is_valid: Callable[[Any], bool] = lambda wanted: True
     #: Whether the wanted value is a list of values, any of which may match.
     takes_list: bool = False
+    #: Whether values that match a text or bytes have these in them.
+    finds_part: bool = False
 
     def fault_of(self, wanted: Any) -> str | None:
         """Why a wanted value is invalid, in words; None if it is valid."""
@@ -238,7 +240,7 @@ OPERATORS: dict[str, Operator] = {
     for each in (
         Operator("<", 1, _comparison("<"), lambda text: (b"/", text)),
         Operator("<=", 2, _comparison("<="), lambda text: (b"/", after(text))),
-        Operator("=", 3, _comparison("="), lambda text: (text, after(text))),
+        Operator("=", 3, _comparison("="), lambda text: (text, after(text)), finds_part=True),
         Operator("!=", 4, _comparison("!=")),
         Operator(">=", 5, _comparison(">="), lambda text: (text, None)),
         Operator(">", 6, _comparison(">"), lambda text: (after(text), None)),
@@ -251,8 +253,9 @@ OPERATORS: dict[str, Operator] = {
             _beginning,
             valid="a text, bytes or a key",
             is_valid=lambda wanted: rank(wanted) in (STR, BYTES, KEY),
+            finds_part=True,
         ),
-        Operator("contains", 10, _contains),
+        Operator("contains", 10, _contains, finds_part=True),
         Operator("exists", 11, _exists, valid="true or false", is_valid=lambda wanted: rank(wanted) == BOOL),
     )
 }

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from collections.abc import Sequence
+from itertools import chain, repeat
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from datastore.v1 import value_pb2
+from datastore.wire.varints import length_prefix
 
-__all__ = ["UNREAD", "MemberLists", "scalars"]
+__all__ = ["UNREAD", "as_list", "members_of", "scalars"]
 
 
-def _member_lists() -> Any:
-    """A ListValue whose maps have their members as bytes: the same on the wire, but the members are not parsed."""
+def _pool() -> descriptor_pool.DescriptorPool:
+    """Messages in which the members of maps are bytes: the same on the wire, but the members are not parsed."""
     pool = descriptor_pool.DescriptorPool()
     for file in (*value_pb2.DESCRIPTOR.dependencies, value_pb2.DESCRIPTOR):
         proto = descriptor_pb2.FileDescriptorProto()
@@ -25,11 +29,52 @@ def _member_lists() -> Any:
                 _, member = message.nested_type[0].field
                 member.type = FieldDescriptor.TYPE_BYTES  # type: ignore[assignment]
                 member.ClearField("type_name")
+        if file is value_pb2.DESCRIPTOR:
+            _add_joined(proto)
         pool.Add(proto)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("datastore.v1.ListValue"))
+    return pool
 
 
-MemberLists: Any = _member_lists()
+def _add_joined(file: descriptor_pb2.FileDescriptorProto) -> None:
+    """Add `message Joined { repeated MapValue maps = 10; }`: many Values that are maps, one after the other."""
+    file.message_type.add(name="Joined").field.add(
+        name="maps",
+        number=_MAP,
+        label=FieldDescriptor.LABEL_REPEATED,
+        type=FieldDescriptor.TYPE_MESSAGE,
+        type_name=".datastore.v1.MapValue",
+    )
+
+
+_MAP = value_pb2.Value.DESCRIPTOR.fields_by_name["map_value"].number
+_POOL = _pool()
+_ListValue: Any = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("datastore.v1.ListValue"))
+_Joined: Any = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("datastore.v1.Joined"))
+
+#: The tag of a list's elements, and that of a map.
+_ELEMENT = b"\x0a"
+_MAP_TAG = bytes([_MAP << 3 | 2])
+
+
+def as_list(datas: Sequence[bytes]) -> bytes:
+    """Many serialized Values as one ListValue."""
+    # One element after the other, each with its tag and length.
+    return b"".join(
+        chain.from_iterable(zip(repeat(_ELEMENT), map(length_prefix, map(len, datas)), datas, strict=False))
+    )
+
+
+def members_of(datas: list[bytes]) -> list[Any]:
+    """The members of many serialized Values, as bytes by their names; empty for a Value that is not a map.
+
+    Looking up a member that is missing adds an empty one. Raises DecodeError.
+    """
+    if all(map(bytes.startswith, datas, repeat(_MAP_TAG))):
+        joined = _Joined.FromString(b"".join(datas))
+        # Each is a map and nothing else, so that no field is unknown, and there are as many maps.
+        if len(joined.maps) == len(datas) and not len(UnknownFieldSet(joined)):
+            return [each.fields for each in joined.maps]
+    return [value.map_value.fields for value in _ListValue.FromString(as_list(datas)).values]
 
 
 def _tag(field: str, wire_type: int) -> int:

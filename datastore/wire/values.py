@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -19,10 +19,9 @@ from datastore.model.limits import VALUE_DEPTH
 from datastore.model.ordering import microseconds
 from datastore.model.projection import split
 from datastore.v1.value_pb2 import ListValue, MapValue, Value
-from datastore.wire.members import UNREAD, MemberLists, scalars
+from datastore.wire.members import UNREAD, as_list, members_of, scalars
 from datastore.wire.parts import FEW_PARTS_BYTES, check_parts
 from datastore.wire.times import set_time
-from datastore.wire.varints import length_prefix
 
 __all__ = [
     "WireValue",
@@ -43,8 +42,8 @@ _SECONDS = range(-62_135_596_800, 253_402_300_800)
 _INT64 = range(-(2**63), 2**63)
 #: How many characters of a long name a path shows.
 _NAME_SHOWN = 60
-#: The tag of a list's elements.
-_ELEMENT = b"\x0a"
+#: What `bytes.find` returns for bytes that are not there.
+_NOT_FOUND = -1
 _NULL = Value(null_value=0).SerializeToString()  # type: ignore[arg-type]
 
 
@@ -74,39 +73,33 @@ class WireValue(Encoded):
         return WireValue(kept.SerializeToString())
 
     @classmethod
-    def views(cls, values: list[Any]) -> list[Any]:
+    def views(cls, datas: list[bytes]) -> list[Any]:
         """`view` of each value, all parsed as one message, which takes half as long."""
         try:
-            return list(map(_view, _parsed([value.data for value in values])))
+            return list(map(_view, _parsed(datas)))
         except _UNREADABLE:
             # One by one, to name the first malformed one.
-            return [value.view() for value in values]
+            return [cls(data).view() for data in datas]
 
     @classmethod
-    def members(cls, values: list[Any], names: Sequence[str]) -> list[list[Any]] | None:
+    def members(cls, datas: list[bytes], names: Sequence[str]) -> list[list[Any]] | None:
         """Columns of members; the other members of the maps are not parsed, which takes a third of the time."""
         try:
-            maps = [
-                value.map_value.fields
-                for value in MemberLists.FromString(_as_list([value.data for value in values])).values
-            ]
+            maps = members_of(datas)
             # A member without a value, which is never stored, reads like one that is missing.
             return [_read_all([fields[name] for fields in maps]) for name in names]
         except (*_UNREADABLE, UnicodeDecodeError):
             return None
 
-
-def _as_list(datas: Sequence[bytes]) -> bytes:
-    """Many serialized values as one ListValue."""
-    # One element after the other, each with its tag and length.
-    return b"".join(
-        chain.from_iterable(zip(repeat(_ELEMENT), map(length_prefix, map(len, datas)), datas, strict=False))
-    )
+    @classmethod
+    def holding(cls, datas: list[bytes], part: bytes) -> list[bool]:
+        """Texts and bytes are in serialized values as they are."""
+        return list(map(_NOT_FOUND.__ne__, map(bytes.find, datas, repeat(part))))
 
 
 def _parsed(datas: Sequence[bytes]) -> Sequence[Value]:
     """Many serialized values, all parsed as one message, which takes half as long. Raises DecodeError."""
-    return ListValue.FromString(_as_list(datas)).values
+    return ListValue.FromString(as_list(datas)).values
 
 
 def _read_all(column: list[bytes]) -> list[Any]:

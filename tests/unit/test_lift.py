@@ -128,9 +128,9 @@ class Seen(WireValue):
     threads: ClassVar[list[int]] = []
 
     @classmethod
-    def views(cls, values: list[Any]) -> list[Any]:
+    def members(cls, datas: list[bytes], names: Sequence[str]) -> list[list[Any]] | None:
         cls.threads.append(threading.get_ident())
-        return super().views(values)
+        return super().members(datas, names)
 
 
 @pytest.mark.parametrize("order", ["n", "-t"])

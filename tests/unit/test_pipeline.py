@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from functools import cmp_to_key
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Batch, Filter, Key, Order, Query
 from datastore.engine.pipeline import Pipeline
+from datastore.model.encoded import decoded
 from datastore.model.entries import Position
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
 from datastore.testing import cases, model
+from datastore.wire import WireValue, encode_value
 
 values = cases.wire_values()
 
@@ -65,6 +68,46 @@ def test_any_query_over_any_batches_matches_the_naive_model(contents, query, siz
     assert model.same([tuple(entry) for entry in entries], [tuple(entry) for entry in expected.entries])
     if query.limit != 0:
         assert sum(batch.skipped for batch in batches) == expected.skipped
+
+
+def serialized(batches):
+    """The same batches with their values as bytes."""
+    for batch in batches:
+        batch.values = [encode_value(value).data for value in batch.values]
+        batch.encode_as(WireValue)
+        yield batch
+
+
+@given(cases.contents(values), cases.queries(values), sizes)
+def test_any_query_over_serialized_values_gives_the_same(contents, query, sizes):
+    batches = run(query, serialized(raw_batches(query, contents, sizes)))
+    entries = [(entry.key, decoded(entry.value)) for batch in batches for entry in batch.entries()]
+    assert model.same(entries, [tuple(entry) for entry in model.answer(query, contents).entries])
+
+
+@pytest.mark.parametrize("op", ["=", "!=", "<=", "starts_with", "contains"])
+@pytest.mark.parametrize("wanted", ["Zürich", "Z", "ric", "", "\x00", b"Z\xc3", "\ud800"], ids=ascii)
+@pytest.mark.parametrize("field", ["a", "a.b", "__value__"])
+def test_filters_by_a_part_find_it_wherever_a_value_has_it(op, wanted, field):
+    parts = [
+        "Zürich",
+        "Z",
+        "ric",
+        "",
+        "x\x00",
+        b"Z\xc3\xbcrich",
+        ["Zürich"],
+        ["ric", b"Z\xc3"],
+        {"b": "Zürich"},
+        None,
+        5,
+    ]
+    contents = {
+        Key(f"/a/{number:02}"): value for number, value in enumerate([*parts, *({"a": each} for each in parts)])
+    }
+    query = Query(Key("/a")).filter(field, op, wanted)
+    found = [key for batch in run(query, serialized(raw_batches(query, contents, [4]))) for key in batch.keys]
+    assert found == model.answer(query, contents).keys
 
 
 @given(cases.contents(values), cases.queries(values), sizes)

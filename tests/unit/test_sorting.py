@@ -200,7 +200,7 @@ def test_held_entries_are_not_objects_of_their_own(long_runs, limit):
     gc.collect()
     before = sys.getallocatedblocks()
     for start in range(0, 6000, 1000):
-        feed(step, serialized({Key(f"/a/{n:05}"): {"n": -n} for n in range(start, start + 1000)}, 1000))
+        feed(step, serialized({Key(f"/a/{n:05}"): {"n": -start} for n in range(start, start + 1000)}, 1000))
     gc.collect()
     entries = step._sorter._entries
     assert entries >= 3000

@@ -15,7 +15,7 @@ from datastore.model.errors import CorruptDataError
 from datastore.model.fields import object_getattr
 from datastore.testing import cases, model
 from datastore.v1 import value_pb2
-from datastore.wire import WireValue, encode_value
+from datastore.wire import WireValue, decode_value, encode_value
 
 SCALARS = st.one_of(
     st.integers(-5, 20_000), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(st.characters(codec="utf-8"))
@@ -25,29 +25,42 @@ VALUES = st.one_of(
 )
 
 
+def members(plain: list[Any], names: list[str]) -> list[list[Any]] | None:
+    return WireValue.members([encode_value(each).data for each in plain], names)
+
+
 @given(st.lists(VALUES, min_size=1, max_size=8))
 def test_members_are_those_that_a_filter_finds(plain: list[Any]) -> None:
-    columns = WireValue.members(list(map(encode_value, plain)), ["a", "b", "c"])
+    columns = members(plain, ["a", "b", "c"])
     assert columns is not None
     for name, column in zip("abc", columns, strict=True):
         assert model.same(column, [object_getattr(value, name) for value in plain]), name
 
 
+@given(st.lists(st.lists(VALUES, min_size=1, max_size=3), min_size=1, max_size=4))
+def test_members_of_values_that_were_encoded_in_parts_are_those_of_the_parser(parts: list[list[Any]]) -> None:
+    datas = [b"".join(encode_value(part).data for part in each) for each in parts]
+    columns = WireValue.members(datas, ["a", "b"])
+    assert columns is not None
+    for name, column in zip("ab", columns, strict=True):
+        assert model.same(column, [object_getattr(decode_value(data), name) for data in datas]), name
+
+
 @pytest.mark.parametrize("number", [0, 127, 128, 16_383, 16_384, -1, 2**63 - 1, 0.0, -0.0, 1e308])
 @pytest.mark.parametrize("text", ["", "x" * 127, "x" * 128, "é" * 64, "\x00"], ids=lambda text: f"{len(text)} letters")
 def test_members_at_the_edges_of_the_fast_paths(number: float, text: str) -> None:
-    values = [encode_value({"n": number, "t": text}), encode_value({"n": 1.5, "t": ""}), encode_value({})]
-    assert model.same(WireValue.members(values, ["n", "t"]), [[number, 1.5, None], [text, "", None]])
-    assert model.same(WireValue.members(values[:1], ["n", "t"]), [[number], [text]])
+    values: list[Any] = [{"n": number, "t": text}, {"n": 1.5, "t": ""}, {}]
+    assert model.same(members(values, ["n", "t"]), [[number, 1.5, None], [text, "", None]])
+    assert model.same(members(values[:1], ["n", "t"]), [[number], [text]])
 
 
 def test_doubles_between_other_members_of_their_length_are_read_right() -> None:
     plain = [{"a": 1.5}, {"a": "1234567"}, {"a": 2**50}, {}]
-    assert WireValue.members(list(map(encode_value, plain)), ["a"]) == [[1.5, "1234567", 2**50, None]]
+    assert members(plain, ["a"]) == [[1.5, "1234567", 2**50, None]]
 
 
 def test_lists_and_maps_are_not_shared_between_entries() -> None:
-    ((one, other),) = WireValue.members([encode_value({"a": [1]})] * 2, ["a"]) or ()
+    ((one, other),) = members([{"a": [1]}] * 2, ["a"]) or ()
     assert one == other == [1]
     assert one is not other
 

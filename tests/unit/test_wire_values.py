@@ -263,7 +263,7 @@ def test_a_view_is_a_mapping_that_looking_up_does_not_change():
     with pytest.raises(CorruptDataError):
         WireValue(b"\xff").view()
     with pytest.raises(CorruptDataError, match="1 bytes"):
-        WireValue.views([encode_value(1), WireValue(b"\xff")])
+        WireValue.views([encode_value(1).data, b"\xff"])
 
 
 def test_wire_values_equal_by_content():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
 from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import Any
@@ -86,7 +85,7 @@ _DOUBLE_TAG = bytes([_tag("double_value", 1)])
 _DOUBLE_BYTES = 9
 
 
-#: The longest member that is remembered, in bytes: a text whose length takes one byte.
+#: The longest member that is read here, in bytes: a text whose length takes one byte.
 _SHORT_BYTES = 129
 
 
@@ -109,12 +108,16 @@ def scalars(column: list[bytes]) -> list[Any]:
         joined = b"".join(column)
         if joined[::_DOUBLE_BYTES] == _DOUBLE_TAG * len(column) and len(joined) == _DOUBLE_BYTES * len(column):
             return list(struct.unpack("<" + "xd" * len(column), joined))
-    return list(map(_scalar, column))
+    distinct = set(column)
+    if len(distinct) > len(column) // 2:
+        return list(map(_scalar, column))
+    # Nothing is remembered beyond this column: a sort holds only what it counts.
+    plain = dict(zip(distinct, map(_scalar, distinct), strict=True))
+    return list(map(plain.__getitem__, column))
 
 
-@lru_cache(maxsize=16_384)
 def _scalar(data: bytes) -> Any:
-    """Remembered, because the members of many entries have the same few values."""
+    """One of `scalars`."""
     if len(data) < 2:
         return UNREAD if data else None
     tag = data[0]

@@ -147,8 +147,8 @@ class Limits:
     open_streams: int = _limit(
         2000,
         100_000,
-        "open queries. An idle one takes up to 100 kB, at a proxy over four nodes as well; one with orders that a"
-        " client reads at a node directly also takes what it sorts",
+        "open queries. An idle one takes up to 100 kB, at a proxy over four nodes as well, unless single entries are"
+        " larger; one with orders that a client reads at a node directly also takes what it sorts",
         "OVERLOADED",
     )
     open_streams_per_client: int = _limit(

@@ -268,6 +268,7 @@ async def test_a_call_that_is_cancelled_before_its_task_runs_does_not_count_for_
 ) -> None:
     queue: Any = transport.new_transport("queue", Limits(), methods.served())
     monkeypatch.setattr(import_module(type(queue).__module__)._Rpc, "watch", lambda _, task: task.cancel())
+    monkeypatch.setattr(queue._unwatched, "begin", lambda _, watch: watch())
     port = queue.add_insecure_port("127.0.0.1:0")
     await queue.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

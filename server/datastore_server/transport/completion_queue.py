@@ -25,6 +25,7 @@ from datastore_server.limits import Limits
 from datastore_server.transport.arrivals import Arrivals
 from datastore_server.transport.certificates import names_of, server_credentials
 from datastore_server.transport.refusals import DROPPED, NO_REQUEST, UNKNOWN_METHOD
+from datastore_server.transport.watched import Unwatched
 from datastore_server.unread import UNCOUNTED_BYTES, UnreadAnswers
 
 __all__ = ["QueueServer"]
@@ -66,6 +67,7 @@ class QueueServer:
         self._handed: deque[Callable[[], object]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrivals = Arrivals(limits.request_time_ms / 1000)
+        self._unwatched = Unwatched()
         self.unread = UnreadAnswers(limits.unread_bytes)
         #: Of the calls that can be refused: those handed to the event loop, counted by the polling thread, and those
         #: that have ended there, counted by the event loop.
@@ -108,6 +110,7 @@ class QueueServer:
         while self._tasks:
             await asyncio.wait(self._tasks)
         self._arrivals.stop()
+        self._unwatched.stop()
         self._queue.shutdown()
         await self._loop.run_in_executor(None, self._thread.join)
 
@@ -223,8 +226,10 @@ class QueueServer:
         self._tasks.add(task)
         # Not at the end of `_serve`: a task that is cancelled before it runs never begins it.
         task.add_done_callback(self._tasks.discard if method.refuse is None else self._ended)
-        if not method.is_write:
+        if method.is_stream:
             rpc.watch(task)
+        elif not method.is_write:
+            self._unwatched.begin(rpc, partial(rpc.watch, task))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -236,6 +241,8 @@ class QueueServer:
         except asyncio.CancelledError:
             # Not raised again: the task would keep the error, whose frames hold the task, until cycles are collected.
             rpc.finish(_CANCELLED)
+        finally:
+            self._unwatched.end(rpc)
 
 
 class _Rpc:

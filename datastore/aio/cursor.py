@@ -393,6 +393,8 @@ async def refine(query: Query, batches: AsyncGenerator[Batch]) -> AsyncGenerator
             yield rest
     finally:
         try:
+            if pipeline.has_spilled:
+                await in_thread(pipeline.close)
             for _ in pipeline.release():
                 await give_way()
         finally:

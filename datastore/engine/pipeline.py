@@ -131,7 +131,7 @@ class Pipeline:
             self._sorter.close()
 
     def release(self) -> Iterator[None]:
-        """Like `close`, in short steps."""
+        """Like `close`, in short steps unless entries are in files."""
         if self._sorter is not None:
             yield from self._sorter.release()
 

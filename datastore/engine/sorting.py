@@ -274,7 +274,7 @@ class RunSorter:
             pass
 
     def release(self) -> Iterator[None]:
-        """Like `close`, in short steps: freeing a million entries takes a while."""
+        """Like `close`, in short steps if there are no files: freeing a million entries takes a while."""
         self._places, self._values = [], []
         self._dropping = None
         while self._runs:
@@ -341,6 +341,8 @@ class RunSorter:
             return
         spilled = [run for run in self._runs if isinstance(run, SpilledRun)]
         held = self._runs[len(spilled) :]
+        for earlier in spilled:
+            earlier.shrink()
         try:
             file = self._new_file()
         except StoreError:
@@ -349,7 +351,7 @@ class RunSorter:
             return
         try:
             entries = merge(*(run.taken(number) for number, run in enumerate(held)))
-            self._runs = [*spilled, SpilledRun(file, entries, stride=STRIDE)]
+            self._runs = [*filter(len, spilled), SpilledRun(file, entries, stride=STRIDE)]
         except BaseException:
             file.close()
             raise
@@ -428,10 +430,8 @@ class RunSorter:
             # Those that are added from now on have no such entries.
             for run in list(self._runs):
                 run.drop_after(last)
-                if not len(run):
-                    run.close()
                 yield
-            self._runs = [run for run in self._runs if len(run)]
+            self._runs = [run for run in self._runs if len(run) or isinstance(run, SpilledRun)]
             self._count()
         self._dropping = None
 

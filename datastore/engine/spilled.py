@@ -96,10 +96,16 @@ class SpilledRun:
         return self._samples
 
     def drop_after(self, place: bytes) -> None:
-        """Remove most entries after `place`: all blocks that begin after it."""
+        """Remove most entries after `place`: all blocks that begin after it. The file keeps them until `shrink`."""
         del self._blocks[bisect_right([block.first for block in self._blocks], place) :]
         del self._samples[bisect_right(self._samples, place) :]
-        self._file.truncate(self.file_bytes)
+
+    def shrink(self) -> None:
+        """Release what the file has of removed entries. Freeing space on a disk takes long."""
+        if self._blocks:
+            self._file.truncate(self.file_bytes)
+        else:
+            self.close()
 
     def take_before(self, place: bytes) -> tuple[list[bytes], list[Any]]:
         """Remove the entries before `place`, and return their places and values."""

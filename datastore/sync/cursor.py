@@ -392,6 +392,8 @@ def refine(query: Query, batches: Generator[Batch]) -> Generator[Batch]:
             yield rest
     finally:
         try:
+            if pipeline.has_spilled:
+                in_thread(pipeline.close)
             for _ in pipeline.release():
                 give_way()
         finally:

@@ -76,8 +76,10 @@ async def test_the_files_have_no_name_and_end_with_the_call(node: Running, direc
     await until(async_files(directory), [])
 
 
-async def test_files_are_written_and_read_beside_the_event_loop(node: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    threads: dict[str, set[int]] = {"append": set(), "read": set()}
+async def test_files_are_used_and_freed_beside_the_event_loop(
+    node: Running, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, set[int]] = {"append": set(), "read": set(), "truncate": set(), "close": set()}
 
     def noted(name: str) -> Callable[..., Any]:
         made = getattr(SpillFile, name)
@@ -90,9 +92,16 @@ async def test_files_are_written_and_read_beside_the_event_loop(node: Running, m
 
     for name in threads:
         monkeypatch.setattr(SpillFile, name, noted(name))
-    await node.query(BY_NUMBER)
+    # With a limit, what comes after it is removed from the files.
+    await node.query(everything(orders=[query_pb2.Order(field_path="n")], limit=2100))
+    call = node.stub.Query(BY_NUMBER)
+    while not (await call.read()).entries:
+        pass
+    call.cancel()
+
+    await until(async_files(directory), [])
     assert all(threads.values())
-    assert get_ident() not in threads["append"] | threads["read"]
+    assert get_ident() not in set.union(*threads.values())
 
 
 async def test_a_stream_continues_by_its_token(node: Running) -> None:

@@ -25,7 +25,8 @@ __all__ = ["ROWS"]
 SORTED, SORT_MIB = 5_000_000 if IS_FULL else 500_000, 64
 #: The entries whose sort is to leave the event loop to others, the limits of the queries, and for how long it may be
 #: held.
-HELD, LIMITS, HELD_MS = 1_000_000 if IS_FULL else 500_000, (0, 100_000), 20
+HELD = 1_000_000 if IS_FULL else 500_000
+LIMITS, HELD_MS = (0, 100_000, HELD * 9 // 10), 20
 #: How often that is measured: a busy machine only adds to it, so the least counts.
 HELD_RUNS = 3
 

@@ -227,6 +227,16 @@ func (c *counter) put(_ context.Context, request *pb.PutRequest) (*pb.PutRespons
 	return &pb.PutResponse{Metadata: &pb.Metadata{Version: c.version}}, nil
 }
 
+func TestAnUpdateOfAnEntryWithoutMetadataFails(t *testing.T) {
+	client := connected(t, &server{get: func(context.Context, *pb.GetRequest) (*pb.GetResponse, error) {
+		return &pb.GetResponse{Value: int64Value(1)}, nil
+	}})
+	_, err := client.Update(context.Background(), "/a", func(value any) (any, error) { return value, nil })
+	if !errors.Is(err, ErrCorruptData) {
+		t.Errorf("%v, want ErrCorruptData", err)
+	}
+}
+
 func TestAWatchThatDoesNotBeginFails(t *testing.T) {
 	client := connected(t, &server{
 		watch: func(_ *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchResponse]) error {

@@ -117,7 +117,8 @@ func once[Request, Response any](
 	return response, nil
 }
 
-// pause waits before another attempt may follow one that ended with an error. It returns the error to give up with.
+// pause waits before another attempt may follow one that ended with an error. It returns the error to give up with:
+// that one, if the time is up.
 func (c *connection) pause(ctx context.Context, patience *patience, err error) error {
 	deadline, _ := ctx.Deadline()
 	wait, again := patience.next(time.Now(), deadline, err)
@@ -132,6 +133,9 @@ func (c *connection) pause(ctx context.Context, patience *patience, err error) e
 	case <-c.closed:
 		return c.closedError()
 	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return err
+		}
 		return canceled(ctx, c.server)
 	}
 }

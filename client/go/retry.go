@@ -2,6 +2,7 @@ package datastore
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -14,6 +15,8 @@ const (
 	// firstBackoff and lastBackoff are the waits between attempts; each is shortened at random by up to a half.
 	firstBackoff = 50 * time.Millisecond
 	lastBackoff  = time.Second
+	// longestWait is that between attempts without a deadline, whatever delay a server asks for.
+	longestWait = 30 * time.Second
 	// retryDelay is that of errors that the client itself finds safe to retry: as long as it takes to reconnect.
 	retryDelay = 100 * time.Millisecond
 )
@@ -40,9 +43,12 @@ func (p *patience) next(now, deadline time.Time, err error) (time.Duration, bool
 	p.backoff = min(2*p.backoff, lastBackoff)
 	var failure *Error
 	if errors.As(err, &failure) {
-		wait += failure.RetryAfter
+		wait += min(failure.RetryAfter, math.MaxInt64-wait)
 	}
-	return wait, deadline.IsZero() || now.Add(wait).Before(deadline)
+	if deadline.IsZero() {
+		return min(wait, longestWait), true
+	}
+	return wait, wait < deadline.Sub(now)
 }
 
 // link knows whether a server is up, by the outcomes of calls. One that has never answered is not waited for: its

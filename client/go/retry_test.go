@@ -7,6 +7,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
 )
 
@@ -22,7 +27,7 @@ func TestTheWaitsBetweenAttemptsGrow(t *testing.T) {
 		backoff = min(2*backoff, lastBackoff)
 	}
 	asked := &Error{Reason: ErrOverloaded, Retryable: true, RetryAfter: time.Minute}
-	if wait, _ := patience.next(now, never, asked); wait < time.Minute {
+	if wait, _ := patience.next(now, now.Add(time.Hour), asked); wait < time.Minute {
 		t.Errorf("%v, want a minute at least", wait)
 	}
 	if _, again := patience.next(now, now.Add(time.Minute), asked); again {
@@ -34,6 +39,30 @@ func TestTheWaitsBetweenAttemptsGrow(t *testing.T) {
 	patience.progress()
 	if wait, again := patience.next(now.Add(awayTime), never, ErrUnavailable); !again || wait > firstBackoff {
 		t.Errorf("%v, %v after progress", wait, again)
+	}
+}
+
+func TestDelaysOfServersStayWithinReason(t *testing.T) {
+	now, never := time.Unix(0, 0), time.Time{}
+	for _, each := range []struct {
+		delay       *durationpb.Duration
+		least, most time.Duration
+		isBeyond    bool
+	}{
+		{&durationpb.Duration{Seconds: -5}, 0, firstBackoff, false},
+		{&durationpb.Duration{Seconds: 315_576_000_000, Nanos: 999_999_999}, longestWait, longestWait, true},
+		{&durationpb.Duration{Seconds: 10_000_000_000}, longestWait, longestWait, true},
+		{&durationpb.Duration{Seconds: 60}, longestWait, longestWait, false},
+	} {
+		busy := must(status.New(codes.Unavailable, "busy").WithDetails(&errdetails.RetryInfo{RetryDelay: each.delay}))
+		failure := serverError(busy.Proto())
+		wait, again := new(patience).next(now, never, failure)
+		if !again || wait < each.least || wait > each.most {
+			t.Errorf("%v: %v, %v; want a wait from %v to %v", each.delay, wait, again, each.least, each.most)
+		}
+		if _, again := new(patience).next(now, now.Add(time.Hour), failure); again == each.isBeyond {
+			t.Errorf("%v: again within an hour: %v", each.delay, again)
+		}
 	}
 }
 

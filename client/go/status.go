@@ -40,7 +40,7 @@ func statusError(message *rpc.Status) *Error {
 		case *errdetails.ErrorInfo:
 			failure.note(detail)
 		case *errdetails.RetryInfo:
-			failure.Retryable, failure.RetryAfter = true, detail.GetRetryDelay().AsDuration()
+			failure.Retryable, failure.RetryAfter = true, max(0, detail.GetRetryDelay().AsDuration())
 		case *errdetails.RequestInfo:
 			failure.RequestID = detail.GetRequestId()
 		}

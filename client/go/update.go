@@ -20,6 +20,9 @@ func (c *Client) Update(ctx context.Context, key Key, change func(value any) (an
 		}
 		terms := []WriteOption{IfAbsent()}
 		var value any
+		if entry != nil && entry.Metadata == nil {
+			return nil, newError(ErrCorruptData, "%s returned an entry without its metadata", c.connection.server)
+		}
 		if entry != nil {
 			terms[0], value = IfVersion(entry.Metadata.Version), entry.Value
 			if expires := entry.Metadata.ExpireTime; !expires.IsZero() {

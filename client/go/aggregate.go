@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
 )
@@ -98,9 +99,10 @@ func (c *Client) Aggregate(ctx context.Context, query Query, aggregate Aggregate
 	}
 	ctx, cancel := withTimeout(ctx, c.connection.options.streamTimeout)
 	defer cancel()
+	limit := timeLeft(ctx)
 	var patience patience
 	for {
-		groups, err := c.readGroups(ctx, request)
+		groups, err := c.readGroups(ctx, request, limit)
 		if err == nil {
 			return groups, nil
 		}
@@ -177,8 +179,10 @@ func checkAggregate(request *pb.AggregateRequest) error {
 }
 
 // readGroups returns the groups of one call.
-func (c *Client) readGroups(ctx context.Context, request *pb.AggregateRequest) ([]Group, error) {
-	stream, err := open(ctx, c.connection, c.connection.streams.Aggregate, request)
+func (c *Client) readGroups(
+	ctx context.Context, request *pb.AggregateRequest, limit time.Duration,
+) ([]Group, error) {
+	stream, err := open(ctx, c.connection, c.connection.streams.Aggregate, request, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +194,7 @@ func (c *Client) readGroups(ctx context.Context, request *pb.AggregateRequest) (
 			return nil, err
 		}
 		for _, message := range response.GetGroups() {
-			group, err := fromGroup(message)
+			group, err := c.fromGroup(message, request)
 			if err != nil {
 				return nil, err
 			}
@@ -205,7 +209,12 @@ func (c *Client) readGroups(ctx context.Context, request *pb.AggregateRequest) (
 	}
 }
 
-func fromGroup(message *pb.AggregateResponse_Group) (group Group, err error) {
+func (c *Client) fromGroup(message *pb.AggregateResponse_Group, request *pb.AggregateRequest) (group Group, err error) {
+	values, results := len(message.GetValues()), len(message.GetResults())
+	if values != len(request.GetGroupBy()) || results != len(request.GetAggregations()) {
+		return group, newError(ErrCorruptData, "%s returned a group of %d values and %d results for %d fields and %d"+
+			" aggregations", c.connection.server, values, results, len(request.GetGroupBy()), len(request.GetAggregations()))
+	}
 	if group.By, err = fromValues(message.GetValues()); err == nil {
 		group.Results, err = fromValues(message.GetResults())
 	}

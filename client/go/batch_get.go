@@ -16,7 +16,7 @@ type ReadResult struct {
 }
 
 // BatchGet reads the values of keys, as many as you like, in the order of the keys. One that cannot be read does not
-// affect the others; the error is that of the first of them.
+// affect the others; the error is that of the first of them. All of it has the time of one call.
 func (c *Client) BatchGet(ctx context.Context, keys []Key) ([]ReadResult, error) {
 	return c.batchGet(ctx, keys, false)
 }
@@ -28,6 +28,8 @@ func (c *Client) BatchGetEntries(ctx context.Context, keys []Key) ([]ReadResult,
 }
 
 func (c *Client) batchGet(ctx context.Context, keys []Key, metadata bool) ([]ReadResult, error) {
+	ctx, cancel := withTimeout(ctx, c.connection.options.timeout)
+	defer cancel()
 	results := make([]ReadResult, len(keys))
 	var places []int
 	var messages []*pb.Key
@@ -56,10 +58,8 @@ func (c *Client) batchGet(ctx context.Context, keys []Key, metadata bool) ([]Rea
 }
 
 // readPart returns the results of the first keys of one message, at least one; those that did not fit in the answer
-// are to be asked for again. Keys whose errors allow it are asked for again, within the time of one call.
+// are to be asked for again. Keys whose errors allow it are asked for again.
 func (c *Client) readPart(ctx context.Context, keys []*pb.Key, metadata bool) []ReadResult {
-	ctx, cancel := withTimeout(ctx, c.connection.options.timeout)
-	defer cancel()
 	results := c.ask(ctx, keys, metadata)
 	var patience patience
 	for {
@@ -116,7 +116,14 @@ func readResult(message *pb.BatchGetResponse_Result) ReadResult {
 		return ReadResult{}
 	}
 	value, err := fromValue(message.GetValue())
-	return ReadResult{Value: value, Metadata: fromMetadata(message.GetMetadata()), Err: err}
+	if err != nil {
+		return ReadResult{Err: err}
+	}
+	metadata, err := fromMetadata(message.GetMetadata())
+	if err != nil {
+		return ReadResult{Err: err}
+	}
+	return ReadResult{Value: value, Metadata: metadata}
 }
 
 // didNotFit reports whether a value was left out because the answer was full.

@@ -15,8 +15,10 @@ type WriteResult struct {
 // BatchWrite makes writes, as many as you like. Each succeeds or fails by itself; writes to the same key are made in
 // their order. The error is that of the first that failed. After a part of the batch whose outcome is unknown
 // (ErrUnavailable, ErrDeadlineExceeded) no more is sent, because it could overtake that part: the later writes have
-// the same error.
+// the same error. All of it has the time of one call.
 func (c *Client) BatchWrite(ctx context.Context, writes []Write) ([]WriteResult, error) {
+	ctx, cancel := withTimeout(ctx, c.connection.options.timeout)
+	defer cancel()
 	results := make([]WriteResult, len(writes))
 	part := &writePart{}
 	var stopped error
@@ -58,6 +60,8 @@ func (c *Client) BatchWriteAtomic(ctx context.Context, writes []Write) ([]WriteR
 		abort(results, failed)
 		return results, firstError(results)
 	}
+	ctx, cancel := withTimeout(ctx, c.connection.options.timeout)
+	defer cancel()
 	if err := c.sendPart(ctx, part, results); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package datastore
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
 	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
@@ -45,7 +46,7 @@ func (c *Client) Close() error { return c.connection.close() }
 
 // Get returns the value of a key; nil if it is absent.
 func (c *Client) Get(ctx context.Context, key Key) (any, error) {
-	if c.connection.options.coalesce {
+	if c.connection.options.coalesces() {
 		return c.getTogether(ctx, key)
 	}
 	entry, err := c.get(ctx, key, false)
@@ -65,7 +66,10 @@ func (c *Client) getTogether(ctx context.Context, key Key) (any, error) {
 	defer cancel()
 	limit := timeLeft(ctx)
 	result, err := c.gathering.get(ctx, key)
-	if err != nil {
+	switch {
+	case errors.Is(err, errUnanswered):
+		return nil, c.connection.unanswered(ctx, limit)
+	case err != nil:
 		return nil, c.connection.unsent(ctx, err, limit)
 	}
 	return result.Value, result.Err
@@ -100,11 +104,11 @@ func (c *Client) get(ctx context.Context, key Key, metadata bool) (*Entry, error
 	if err != nil || response.GetValue() == nil {
 		return nil, err
 	}
-	value, err := fromValue(response.GetValue())
+	entry, err := fromEntry(&pb.Entry{Key: request.Key, Value: response.GetValue(), Metadata: response.GetMetadata()})
 	if err != nil {
 		return nil, err
 	}
-	return &Entry{Key: key, Value: value, Metadata: fromMetadata(response.GetMetadata())}, nil
+	return &entry, nil
 }
 
 // Contains reports whether a key has an entry.

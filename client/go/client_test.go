@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
 )
@@ -312,6 +314,152 @@ func TestGetsThatAreMadeTogetherShareMessages(t *testing.T) {
 			t.Errorf("the messages are %v, want %v", messages, want)
 		}
 	})
+}
+
+func TestAMessageThatNobodyWaitsForEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gets := gathering{read: func(ctx context.Context, keys []Key) []ReadResult {
+			<-ctx.Done()
+			return make([]ReadResult, len(keys))
+		}}
+		deadline, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		var leave []context.CancelFunc
+		for _, key := range []Key{"/a", "/b", "/c", "/d"} {
+			ctx, left := context.WithCancel(deadline)
+			leave = append(leave, left)
+			go func() { _, _ = gets.get(ctx, key) }()
+			synctest.Wait()
+		}
+		// The last two share a message.
+		time.Sleep(hurry)
+		synctest.Wait()
+		for place, want := range []int{2, 1, 1, 0} {
+			leave[place]()
+			synctest.Wait()
+			if gets.inFlight != want {
+				t.Errorf("%d messages are in flight after %d callers have gone, want %d", gets.inFlight, place+1, want)
+			}
+		}
+	})
+}
+
+func TestACoalescedGetThatIsNotAnsweredWasSent(t *testing.T) {
+	arrived := make(chan struct{}, 1)
+	client := connected(t, &server{get: waits(arrived)}, WithCoalescing(), WithTimeout(20*time.Millisecond))
+	_, err := client.Get(context.Background(), "/a")
+	if !errors.Is(err, ErrDeadlineExceeded) || strings.Contains(err.Error(), "not sent") {
+		t.Errorf("%v, want that it did not finish", err)
+	}
+}
+
+func TestAGetHasTheTokenOfItsCaller(t *testing.T) {
+	type caller struct{}
+	tokens := make(chan string, 1)
+	client := connected(t, &server{get: func(ctx context.Context, _ *pb.GetRequest) (*pb.GetResponse, error) {
+		headers, _ := metadata.FromIncomingContext(ctx)
+		tokens <- strings.Join(headers.Get("authorization"), "")
+		return &pb.GetResponse{}, nil
+	}}, WithCoalescing(), WithTokenSource(func(ctx context.Context) (string, error) {
+		name, _ := ctx.Value(caller{}).(string)
+		return "token-of-" + name, nil
+	}))
+	if _, err := client.Get(context.WithValue(context.Background(), caller{}, "alice"), "/a"); err != nil {
+		t.Error(err)
+	}
+	if token := <-tokens; token != "Bearer token-of-alice" {
+		t.Errorf("the token was %q", token)
+	}
+}
+
+func TestAnAnswerThatCannotBeReadIsCorrupt(t *testing.T) {
+	message := func(body ...byte) []byte { return append([]byte{0, 0, 0, 0, byte(len(body))}, body...) }
+	for _, each := range []struct {
+		name string
+		body []byte
+		code string
+		want Reason
+	}{
+		{"not a message", message(0xff, 0xff), "0", ErrCorruptData},
+		{"compressed", append([]byte{1}, message()[1:]...), "0", ErrCorruptData},
+		{"cut", message(1, 2, 3)[:6], "0", ErrCorruptData},
+		{"missing", nil, "0", ErrCorruptData},
+		{"too large", []byte{0, 0x7f, 0, 0, 0}, "0", ErrLimitExceeded},
+		{"without trailers", message(), "", ErrUnavailable},
+	} {
+		_, err := answering(t, each.body, each.code).Get(context.Background(), "/a")
+		if !errors.Is(err, each.want) || errors.Is(err, ErrCorruptData) != (each.want == ErrCorruptData) {
+			t.Errorf("%s: %v, want %s", each.name, err, each.want)
+		}
+	}
+}
+
+func TestPartsOfAnswersThatCannotBeReadAreCorrupt(t *testing.T) {
+	key, late := &pb.Key{Text: "/\x01"}, &pb.Metadata{CreateTime: &timestamppb.Timestamp{Seconds: lastSecond + 1}}
+	client := connected(t, &server{
+		get: func(context.Context, *pb.GetRequest) (*pb.GetResponse, error) {
+			return &pb.GetResponse{Value: int64Value(1), Metadata: late}, nil
+		},
+		batchGet: func(context.Context, *pb.BatchGetRequest) (*pb.BatchGetResponse, error) {
+			return &pb.BatchGetResponse{Results: []*pb.BatchGetResponse_Result{
+				{Value: int64Value(1), Metadata: late}, {Value: int64Value(2)},
+			}}, nil
+		},
+		query: func(_ *pb.QueryRequest, stream grpc.ServerStreamingServer[pb.QueryResponse]) error {
+			return stream.Send(&pb.QueryResponse{Entries: []*pb.Entry{{Key: key, Value: int64Value(1)}}})
+		},
+		watch: func(_ *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchResponse]) error {
+			return stream.Send(&pb.WatchResponse{Changes: []*pb.EntryChange{{Key: key}}})
+		},
+		aggregate: func(_ *pb.AggregateRequest, stream grpc.ServerStreamingServer[pb.AggregateResponse]) error {
+			return stream.Send(&pb.AggregateResponse{
+				Groups:  []*pb.AggregateResponse_Group{{}},
+				Summary: &pb.AggregateSummary{Groups: 1},
+			})
+		},
+	})
+	ctx := context.Background()
+	_, err := client.GetEntry(ctx, "/a")
+	results, _ := client.BatchGetEntries(ctx, []Key{"/a", "/b"})
+	_, aggregateErr := client.Aggregate(ctx, NewQuery("/"), NewAggregate(Count("n")))
+	errs := []error{err, results[0].Err, aggregateErr}
+	for _, err := range client.Query(ctx, NewQuery("/")).All() {
+		errs = append(errs, err)
+	}
+	watch, err := client.Watch(ctx, NewQuery("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range watch.All() {
+		errs = append(errs, err)
+	}
+	for place, err := range errs {
+		if !errors.Is(err, ErrCorruptData) {
+			t.Errorf("%d: %v, want ErrCorruptData", place, err)
+		}
+	}
+	if results[1].Err != nil || results[1].Value != int64(2) {
+		t.Errorf("the other item is %v", results[1])
+	}
+}
+
+func TestAQueryThatIsLateNamesItsWholeTime(t *testing.T) {
+	calls := 0
+	client := connected(t, &server{
+		query: func(_ *pb.QueryRequest, stream grpc.ServerStreamingServer[pb.QueryResponse]) error {
+			if calls++; calls == 1 {
+				_ = stream.Send(&pb.QueryResponse{ResumeToken: []byte("t")})
+				return refusal(ErrUnavailable, codes.Unavailable)
+			}
+			<-stream.Context().Done()
+			return nil
+		},
+	}, WithStreamTimeout(300*time.Millisecond))
+	for _, err := range client.Query(context.Background(), NewQuery("/")).All() {
+		if !errors.Is(err, ErrDeadlineExceeded) || !strings.Contains(err.Error(), "within 300ms") {
+			t.Errorf("%v, want that it did not finish within 300ms", err)
+		}
+	}
 }
 
 func TestATokenIsSentWithEachCall(t *testing.T) {

@@ -2,6 +2,7 @@ package datastore
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -31,9 +32,22 @@ type gatheredGet struct {
 	ctx    context.Context
 	key    Key
 	result chan ReadResult
+	// sent is the message that it was sent in; nil before.
+	sent *gatheredMessage
 }
 
-// get returns the result of one key. Its errors are errFull and that of the context, which has a deadline.
+// gatheredMessage is a message with gets, which ends early when no caller waits for it any more.
+type gatheredMessage struct {
+	gets    []*gatheredGet
+	waiting int
+	cancel  context.CancelFunc
+}
+
+// errUnanswered is the error of a get that was sent, when its context ended.
+var errUnanswered = errors.New("the message has no answer yet")
+
+// get returns the result of one key. Its errors are errFull, errUnanswered, and that of the context, which has a
+// deadline, if it was not sent.
 func (g *gathering) get(ctx context.Context, key Key) (ReadResult, error) {
 	asked := &gatheredGet{ctx: ctx, key: key, result: make(chan ReadResult, 1)}
 	if !g.join(asked) {
@@ -50,7 +64,7 @@ func (g *gathering) get(ctx context.Context, key Key) (ReadResult, error) {
 			g.send()
 			g.mutex.Unlock()
 		case <-ctx.Done():
-			return ReadResult{}, ctx.Err()
+			return ReadResult{}, g.leave(asked)
 		}
 	}
 }
@@ -69,6 +83,19 @@ func (g *gathering) join(asked *gatheredGet) bool {
 	return true
 }
 
+// leave notes that the caller of a get has gone, and returns its error.
+func (g *gathering) leave(asked *gatheredGet) error {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	if asked.sent == nil {
+		return asked.ctx.Err()
+	}
+	if asked.sent.waiting--; asked.sent.waiting == 0 {
+		asked.sent.cancel()
+	}
+	return errUnanswered
+}
+
 // send makes a message of the gets that wait, but not of those whose callers have left. The mutex is held.
 func (g *gathering) send() {
 	var together []*gatheredGet
@@ -80,24 +107,34 @@ func (g *gathering) send() {
 	}
 	if len(together) > 0 {
 		g.inFlight++
-		go g.exchange(together)
+		g.exchange(together)
 	}
 }
 
-// exchange makes the call for gets, and gives each its result. It has the latest of their deadlines.
+// exchange begins the call for gets, which gives each its result. It has the latest of their deadlines.
 func (g *gathering) exchange(together []*gatheredGet) {
-	keys := make([]Key, len(together))
+	message := &gatheredMessage{gets: together, waiting: len(together)}
 	var latest time.Time
-	for place, asked := range together {
-		keys[place] = asked.key
+	for _, asked := range together {
+		asked.sent = message
 		if deadline, _ := asked.ctx.Deadline(); deadline.After(latest) {
 			latest = deadline
 		}
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), latest)
-	defer cancel()
+	message.cancel = cancel
+	go g.call(ctx, message)
+}
+
+// call makes the call of a message, and then sends what waits.
+func (g *gathering) call(ctx context.Context, message *gatheredMessage) {
+	defer message.cancel()
+	keys := make([]Key, len(message.gets))
+	for place, asked := range message.gets {
+		keys[place] = asked.key
+	}
 	for place, result := range g.read(ctx, keys) {
-		together[place].result <- result
+		message.gets[place].result <- result
 	}
 	g.mutex.Lock()
 	defer g.mutex.Unlock()

@@ -145,11 +145,14 @@ func (c *connection) take(ctx context.Context, slots *slots, limit time.Duration
 	if c.isClosed() {
 		return c.closedError()
 	}
-	err := slots.take(ctx)
-	if err == nil {
-		return nil
+	if err := slots.take(ctx); err != nil {
+		return c.unsent(ctx, err, limit)
 	}
-	return c.unsent(ctx, err, limit)
+	if c.isClosed() {
+		slots.release()
+		return c.closedError()
+	}
+	return nil
 }
 
 // unsent returns the error of a call that was not sent, because of others: errFull, errClosed or that of the context.
@@ -169,6 +172,14 @@ func (c *connection) unsent(ctx context.Context, err error, limit time.Duration)
 		return failure
 	}
 	return canceled(ctx, c.server)
+}
+
+// unanswered returns the error of a call that was sent, when its context ended.
+func (c *connection) unanswered(ctx context.Context, limit time.Duration) error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return canceled(ctx, c.server)
+	}
+	return late(c.server, limit)
 }
 
 // failure returns the error of an attempt that failed. One that did not reach a server that is expected back may be

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"time"
 
 	pb "github.com/datastore/datastore-grpc/client/go/gen/datastorev1"
 )
@@ -62,6 +63,7 @@ type Cursor struct {
 	request *pb.QueryRequest
 
 	isUsed   bool
+	limit    time.Duration
 	patience patience
 	// lateAt is the token at the last end by the server's time limit; nil before one.
 	lateAt  []byte
@@ -90,6 +92,7 @@ func (c *Cursor) All() iter.Seq2[Entry, error] {
 		var cancel context.CancelFunc
 		c.ctx, cancel = withTimeout(c.ctx, c.client.connection.options.streamTimeout)
 		defer cancel()
+		c.limit = timeLeft(c.ctx)
 		for {
 			err := c.readStream(yield)
 			if err == nil {
@@ -127,7 +130,7 @@ func (c *Cursor) begin() error {
 // readStream passes on the entries of one call, up to the summary or until the reader leaves.
 func (c *Cursor) readStream(yield func(Entry, error) bool) error {
 	connection := c.client.connection
-	stream, err := open(c.ctx, connection, connection.streams.Query, c.request)
+	stream, err := open(c.ctx, connection, connection.streams.Query, c.request, c.limit)
 	if err != nil {
 		return err
 	}
@@ -210,12 +213,14 @@ func (c *Cursor) note(response *pb.QueryResponse) {
 // result returns an entry as the query asked for it. One that is sent back with a token has come whole, and an order
 // that reads metadata brings it.
 func (q Query) result(message *pb.Entry, isWhole bool) (entry Entry, err error) {
-	entry.Key = Key(message.GetKey().GetText())
-	if q.metadata {
-		entry.Metadata = fromMetadata(message.GetMetadata())
+	if entry.Key, err = fromKey(message.GetKey()); err != nil {
+		return entry, err
 	}
-	if q.keysOnly {
-		return entry, nil
+	if q.metadata {
+		entry.Metadata, err = fromMetadata(message.GetMetadata())
+	}
+	if err != nil || q.keysOnly {
+		return entry, err
 	}
 	value := message.GetValue()
 	if isWhole && len(q.fields) > 0 {

@@ -1,6 +1,7 @@
 package datastore
 
 import (
+	"cmp"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -49,27 +50,40 @@ func (m *Metadata) field(path string) *pb.Value {
 	return int64Value(m.Version)
 }
 
-func fromMetadata(message *pb.Metadata) *Metadata {
+// fromMetadata returns metadata that a server has sent; nil if it has sent none.
+func fromMetadata(message *pb.Metadata) (*Metadata, error) {
 	if message == nil {
-		return nil
+		return nil, nil
 	}
-	metadata := &Metadata{
-		Version:    message.GetVersion(),
-		CreateTime: message.GetCreateTime().AsTime(),
-		UpdateTime: message.GetUpdateTime().AsTime(),
+	created, faultyCreate := decodeTime(message.GetCreateTime())
+	updated, faultyUpdate := decodeTime(message.GetUpdateTime())
+	expires, faultyExpire := decodeTime(message.GetExpireTime())
+	if fault := cmp.Or(faultyCreate, faultyUpdate, faultyExpire); fault != nil {
+		return nil, newError(ErrCorruptData, "a time of the metadata of an entry %s", fault.problem)
 	}
+	metadata := &Metadata{Version: message.GetVersion(), CreateTime: created, UpdateTime: updated}
 	if message.GetExpireTime() != nil {
-		metadata.ExpireTime = message.GetExpireTime().AsTime()
+		metadata.ExpireTime = expires
 	}
-	return metadata
+	return metadata, nil
 }
 
-func fromEntry(message *pb.Entry) (Entry, error) {
-	entry := Entry{Key: Key(message.GetKey().GetText()), Metadata: fromMetadata(message.GetMetadata())}
-	if message.GetValue() == nil {
-		return entry, nil
+// fromKey returns a key that a server has sent.
+func fromKey(message *pb.Key) (Key, error) {
+	key := Key(message.GetText()).canonical()
+	if err := key.check(); err != nil {
+		return "", newError(ErrCorruptData, "the key of an entry is not valid: %v", err.(*Error).Message)
 	}
-	var err error
+	return key, nil
+}
+
+func fromEntry(message *pb.Entry) (entry Entry, err error) {
+	if entry.Key, err = fromKey(message.GetKey()); err != nil {
+		return entry, err
+	}
+	if entry.Metadata, err = fromMetadata(message.GetMetadata()); err != nil || message.GetValue() == nil {
+		return entry, err
+	}
 	entry.Value, err = fromValue(message.GetValue())
 	return entry, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,10 +36,17 @@ var unconnected = []known{
 // cutOff has errors of calls that had been sent.
 var cutOff = []known{
 	{"RST_STREAM", "it ended the call"},
+	{"without sending trailers", "it ended the call without its status"},
 	{"keepalive ping failed", "connection lost"},
 	{"connection reset", "connection lost"},
 	{"broken pipe", "connection lost"},
 	{"EOF", "connection lost"},
+}
+
+// unreadable has errors of gRPC for answers that are not what they should be.
+var unreadable = []string{
+	"failed to unmarshal", "failed to decompress", "Decompressor is not installed", "compressed flag set",
+	"cardinality violation", "unexpected EOF",
 }
 
 const (
@@ -72,6 +80,23 @@ func whyUnconnected(text string, usesTLS bool) string {
 	return text
 }
 
+// garbled returns the reason of a status whose code does not tell it: the stream was cut off, or an answer cannot be
+// read; "" for all others.
+func garbled(state *status.Status) Reason {
+	contains := func(part string) bool { return strings.Contains(state.Message(), part) }
+	switch {
+	case state.Code() == codes.DeadlineExceeded:
+		return ""
+	case contains("RST_STREAM"), contains("without sending trailers"):
+		return ErrUnavailable
+	case state.Code() != codes.Internal && state.Code() != codes.Unimplemented:
+		return ""
+	case slices.ContainsFunc(unreadable, contains):
+		return ErrCorruptData
+	}
+	return ""
+}
+
 // lostCall is a call that gRPC ended, not the server.
 type lostCall struct {
 	server  string
@@ -85,8 +110,8 @@ type lostCall struct {
 func (c lostCall) failure(state *status.Status) *Error {
 	failure := statusError(state.Proto())
 	failure.cause, failure.unsent = state.Err(), !c.sent
-	if strings.Contains(state.Message(), "RST_STREAM") && failure.Reason != ErrDeadlineExceeded {
-		failure.Reason = ErrUnavailable
+	if reason := garbled(state); reason != "" {
+		failure.Reason = reason
 	}
 	switch {
 	case failure.Reason == ErrUnavailable && c.sent:
@@ -95,14 +120,26 @@ func (c lostCall) failure(state *status.Status) *Error {
 		why := whyUnconnected(state.Message(), c.usesTLS)
 		failure.Message = fmt.Sprintf("cannot connect to %s (%s)", c.server, why)
 	case failure.Reason == ErrDeadlineExceeded:
-		failure.cause = context.DeadlineExceeded
-		failure.Message = fmt.Sprintf("the call to %s did not finish within %v", c.server, c.limit)
+		failure.cause, failure.Message = context.DeadlineExceeded, late(c.server, c.limit).Message
+	case failure.Reason == ErrCorruptData:
+		failure.Message = fmt.Sprintf("an answer of %s cannot be read (%s)", c.server, state.Message())
 	case state.Code() == codes.Unimplemented:
 		failure.Message = fmt.Sprintf("%s speaks another version of the protocol than datastore.v1, or is not a datastore"+
 			" (%s)", c.server, state.Message())
 	default:
 		failure.Message = fmt.Sprintf("%s: %s", c.server, failure.Message)
 	}
+	return failure
+}
+
+// late returns the error of a call that was sent and not answered within a time; 0 if it had none of its own.
+func late(server string, limit time.Duration) *Error {
+	within := "in time"
+	if limit > 0 {
+		within = fmt.Sprintf("within %v", limit)
+	}
+	failure := newError(ErrDeadlineExceeded, "the call to %s did not finish %s", server, within)
+	failure.cause = context.DeadlineExceeded
 	return failure
 }
 

@@ -30,6 +30,8 @@ type options struct {
 	streamTimeout time.Duration
 	tls           *tls.Config
 	token         func(context.Context) (string, error)
+	// isOneToken says that all calls have the same token.
+	isOneToken    bool
 	insecureToken bool
 	// fault is what is wrong with a setting.
 	fault       error
@@ -60,16 +62,17 @@ func WithTLS(config *tls.Config) Option {
 // machine.
 func WithToken(token string) Option {
 	return func(o *options) {
-		WithTokenSource(func(context.Context) (string, error) { return token, nil })(o)
+		o.token, o.isOneToken = func(context.Context) (string, error) { return token, nil }, true
 		if !tokenForm.MatchString(token) {
 			o.fault = configError("the token has characters that tokens do not have")
 		}
 	}
 }
 
-// WithTokenSource is WithToken for tokens that are renewed: the function returns that of a call.
+// WithTokenSource is WithToken for tokens that are renewed, or differ by caller: the function returns that of a call,
+// whose context it gets.
 func WithTokenSource(token func(context.Context) (string, error)) Option {
-	return func(o *options) { o.token = token }
+	return func(o *options) { o.token, o.isOneToken = token, false }
 }
 
 // WithInsecureToken lets the token be sent to other machines without TLS, where others could read it.
@@ -79,7 +82,7 @@ func WithInsecureToken() Option {
 
 // WithCoalescing sends gets that are made while others are in flight together in one message, up to 256: several
 // times as many a second if many goroutines make them. Each keeps its own result, error and deadline. Those of one
-// message are answered together.
+// message are answered together. With WithTokenSource each get is sent alone, because its token may be its caller's own.
 func WithCoalescing() Option {
 	return func(o *options) { o.coalesce = true }
 }
@@ -95,6 +98,9 @@ func WithoutRetries() Option {
 func WithRetryWrites() Option {
 	return func(o *options) { o.retryWrites = true }
 }
+
+// coalesces reports whether gets may share a message, which has one token.
+func (o *options) coalesces() bool { return o.coalesce && (o.token == nil || o.isOneToken) }
 
 // LoadTLS reads certificate files in PEM for WithTLS: ca has the authorities that are trusted to sign servers, by
 // default those of the system; cert and key, if the server demands a certificate, the client's. Each may be "".

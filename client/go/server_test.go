@@ -3,6 +3,8 @@ package datastore
 import (
 	"context"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -21,6 +23,9 @@ type server struct {
 	put   func(context.Context, *pb.PutRequest) (*pb.PutResponse, error)
 	query func(*pb.QueryRequest, grpc.ServerStreamingServer[pb.QueryResponse]) error
 	watch func(*pb.WatchRequest, grpc.ServerStreamingServer[pb.WatchResponse]) error
+
+	batchGet  func(context.Context, *pb.BatchGetRequest) (*pb.BatchGetResponse, error)
+	aggregate func(*pb.AggregateRequest, grpc.ServerStreamingServer[pb.AggregateResponse]) error
 }
 
 func (s *server) Get(ctx context.Context, request *pb.GetRequest) (*pb.GetResponse, error) {
@@ -37,6 +42,36 @@ func (s *server) Query(request *pb.QueryRequest, stream grpc.ServerStreamingServ
 
 func (s *server) Watch(request *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchResponse]) error {
 	return s.watch(request, stream)
+}
+
+func (s *server) BatchGet(ctx context.Context, request *pb.BatchGetRequest) (*pb.BatchGetResponse, error) {
+	return s.batchGet(ctx, request)
+}
+
+func (s *server) Aggregate(request *pb.AggregateRequest, stream grpc.ServerStreamingServer[pb.AggregateResponse]) error {
+	return s.aggregate(request, stream)
+}
+
+// answering returns a client of a server that answers every call with these bytes and, unless it is "", this status.
+func answering(t *testing.T, body []byte, code string) *Client {
+	t.Helper()
+	serving := httptest.NewUnstartedServer(http.HandlerFunc(func(writer http.ResponseWriter, _ *http.Request) {
+		writer.Header().Set("Content-Type", "application/grpc")
+		_, _ = writer.Write(body)
+		if code != "" {
+			writer.Header().Set(http.TrailerPrefix+"Grpc-Status", code)
+		}
+	}))
+	serving.Config.Protocols = new(http.Protocols)
+	serving.Config.Protocols.SetUnencryptedHTTP2(true)
+	serving.Start()
+	t.Cleanup(serving.Close)
+	client, err := Connect(serving.Listener.Addr().String(), WithoutRetries())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
 }
 
 // connected returns a client of a server, which ends with the test.

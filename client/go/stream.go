@@ -25,11 +25,10 @@ type streamMethod[Request, Response any] func(
 	context.Context, *Request, ...grpc.CallOption,
 ) (grpc.ServerStreamingClient[Response], error)
 
-// open begins a stream.
+// open begins a stream. The limit is the time that its reader has given it, for errors.
 func open[Request, Response any](
-	ctx context.Context, c *connection, method streamMethod[Request, Response], request *Request,
+	ctx context.Context, c *connection, method streamMethod[Request, Response], request *Request, limit time.Duration,
 ) (*stream[Response], error) {
-	limit := timeLeft(ctx)
 	if err := c.take(ctx, c.streamSlots, limit); err != nil {
 		return nil, err
 	}

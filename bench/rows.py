@@ -16,7 +16,6 @@ import grpc
 
 from bench import servers
 from bench.calls import SERVICE, channel, messages_per_second, read_stream
-from bench.loads import calls_per_second
 from bench.measure import Row, compare
 from bench.things import STREAM_ENTRIES, UNARY_CALLS, UNARY_IN_FLIGHT, fill, key, query, text
 from datastore.aio.matching import MatchingRun
@@ -84,41 +83,6 @@ async def lone_gets_coalesced_vs_lone() -> Row:
             return await compare("calls/s", partial(_gets_per_second, coalescing), partial(_gets_per_second, plain))
 
 
-async def proxy_unary_vs_direct() -> Row:
-    """Get of one entry through a proxy, 64 in flight, against one from a node, each alone on its core."""
-    with (
-        tempfile.TemporaryDirectory() as behind,
-        tempfile.TemporaryDirectory() as directory,
-        servers.node(f"lmdb://{behind}/data", beside_client=True) as node_url,
-        servers.proxy(node_url, Path(behind), beside_client=False) as through,
-        servers.node(f"lmdb://{directory}/data") as direct,
-    ):
-        for url in (through, direct):
-            await fill(url, 1)
-        request = service_pb2.GetRequest(key=encode_key(Key(key(0)))).SerializeToString()
-        rate = partial(
-            calls_per_second, method=f"{SERVICE}Get", request=request, calls=UNARY_CALLS, in_flight=UNARY_IN_FLIGHT
-        )
-        return await compare("calls/s", partial(rate, through), partial(rate, direct))
-
-
-async def proxy_query_vs_direct() -> Row:
-    """The same query, unordered, through a proxy over one node, against the node itself, each on its core."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        servers.node(f"lmdb://{directory}/data") as url,
-        servers.proxy(url, Path(directory)) as proxy_url,
-    ):
-        # Only after the proxy has placed the node, which must be empty for that.
-        await fill(url, STREAM_ENTRIES)
-        async with channel(url) as direct, channel(proxy_url) as through:
-            return await compare(
-                "entries/s",
-                partial(_entries_per_second, through, f"{SERVICE}Query", query()),
-                partial(_entries_per_second, direct, f"{SERVICE}Query", query()),
-            )
-
-
 async def import_vs_bare_batches() -> Row:
     """JSON Lines through the importer of `datastore import`, against prepared BatchWrites of the same rows."""
     with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}") as url:
@@ -148,7 +112,7 @@ async def _matching_vs_import(change: Callable[[RemoteDatastore], MatchingRun]) 
     with (
         tempfile.TemporaryDirectory() as directory,
         servers.node(f"lmdb://{directory}/data") as url,
-        servers.proxy(url, Path(directory)) as proxy_url,
+        servers.proxy([url], Path(directory)) as proxy_url,
     ):
         async with connect(proxy_url) as store:
 
@@ -396,8 +360,6 @@ ROWS: tuple[Callable[[], Awaitable[Row]], ...] = (
     unary_get_vs_echo,
     query_stream_vs_bare_stream,
     lone_gets_coalesced_vs_lone,
-    proxy_unary_vs_direct,
-    proxy_query_vs_direct,
     import_vs_bare_batches,
     delete_matching_vs_import,
     patch_matching_vs_import,

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["bare", "free_ports", "listening", "node", "pin_client", "proxy"]
+__all__ = ["bare", "free_ports", "listening", "node", "pin_client", "proxy", "replaying"]
 
 #: How long a server of others may take to listen, and any to stop before it is killed.
 START_S, STOP_S = 60.0, 10.0
@@ -111,10 +111,18 @@ def node(store: str, *, beside_client: bool = False) -> Iterator[str]:
 
 
 @contextmanager
-def proxy(url: str, directory: Path, *, beside_client: bool = True) -> Iterator[str]:
-    """A proxy over one node."""
+def replaying(url: str) -> Iterator[str]:
+    """A node that replays the queries of another one, on the client's core."""
+    with _process(["bench.replaying", url], core=_CORES[0]) as own_url:
+        yield own_url
+
+
+@contextmanager
+def proxy(urls: Sequence[str], directory: Path, *, beside_client: bool = True) -> Iterator[str]:
+    """A proxy over some nodes."""
     config = directory / "proxy.toml"
-    config.write_text(f'[cluster]\nname = "bench"\n\n[[shards]]\nname = "only"\nurl = "{url}"\n')
+    shards = [f'[[shards]]\nname = "shard-{number}"\nurl = "{url}"\n' for number, url in enumerate(urls)]
+    config.write_text("\n".join(['[cluster]\nname = "bench"\n', *shards]))
     arguments = ["proxy", str(config), "--listen", "127.0.0.1:0", "--json", "--stop-with-stdin"]
     core = _CORES[0 if beside_client else -1]
     with _process(["datastore_server.cli", *arguments], core=core) as proxy_url:

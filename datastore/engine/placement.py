@@ -30,6 +30,7 @@ __all__ = [
     "SlotMap",
     "first_placement",
     "slot_of",
+    "slots_of",
 ]
 
 #: Enough that a hundred shards have shares within a few per cent of each other, few enough to send whole.
@@ -49,6 +50,13 @@ ShardBy = Literal["key", "collection"]
 def slot_of(key: Key, shard_by: ShardBy = "key") -> int:
     """The slot of a key, 0 to 16,383: `fasthash.hash` of its text, or of its collection's, modulo the slots."""
     return fasthash.hash(str(key if shard_by == "key" else key.path)) % SLOTS
+
+
+def slots_of(keys: Sequence[Key], shard_by: ShardBy = "key") -> list[int]:
+    """The slot of each key, in a fraction of the time."""
+    if shard_by != "key":
+        return [slot_of(key, shard_by) for key in keys]
+    return [number % SLOTS for number in fasthash.hash_all([key._string.encode() for key in keys])]
 
 
 @lru_cache(maxsize=16)
@@ -87,6 +95,10 @@ class SlotMap:
     def __call__(self, key: Key) -> int:
         """The index, among the sorted names, of the shard that holds `key`."""
         return self.owners[slot_of(key, self.shard_by)]
+
+    def shards_of(self, keys: Sequence[Key]) -> list[int]:
+        """The same for many keys."""
+        return [self.owners[slot] for slot in slots_of(keys, self.shard_by)]
 
     @property
     def shardingfn(self) -> SlotMap:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from threading import Lock
 
-from datastore.model.encoded import Encoded
+from datastore.model.encoded import Encoded, encoded_bytes
 from datastore.model.errors import LimitExceededError, OverloadedError
 from datastore.model.limits import BATCH_BYTES, SORT_BYTES, SORT_DISK_BYTES, SORT_MEMORY_BYTES
 from datastore.model.operations import ReadResult
@@ -64,6 +64,12 @@ class ReadRoom:
         data = value.data if isinstance(value, Encoded) else value
         self._taken_bytes += len(data) if isinstance(data, bytes) else 0
         return result
+
+    def take_all(self, results: list[ReadResult]) -> list[ReadResult]:
+        """Count several results, and return them."""
+        values = [result.value for result in results]
+        self._taken_bytes += encoded_bytes(values) + sum(len(value) for value in values if isinstance(value, bytes))
+        return results
 
     def left_out(self) -> ReadResult:
         """The result of a key that was left unread. It may be requested again."""

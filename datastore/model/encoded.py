@@ -132,4 +132,4 @@ def views(values: list[Any]) -> list[Any]:
 
 def encoded_bytes(values: Iterable[Any]) -> int:
     """The total size of the serialized values among these, in bytes; other objects are not copies, so do not count."""
-    return sum(len(value.data) for value in values if issubclass(type(value), Encoded))
+    return sum([len(value.data) for value in values if issubclass(type(value), Encoded)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["hash"]
+__all__ = ["hash", "hash_all"]
 
 # Below 2**61 - 1 the builtin hash() returns an int unchanged, so hash(key) is this very number.
 _MASK = 2**60 - 1
@@ -17,3 +19,8 @@ def hash(x: object) -> int:  # noqa: A001 - the documented name
     """
     data = x if isinstance(x, bytes) else str(x).encode("utf-8", "surrogatepass")
     return xxh3_64_intdigest(data) & _MASK
+
+
+def hash_all(datas: Iterable[bytes]) -> list[int]:
+    """`hash` of each, in a fraction of the time."""
+    return [xxh3_64_intdigest(data) & _MASK for data in datas]

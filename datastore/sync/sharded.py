@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from datastore.engine.merge import BlockMerge
 from datastore.engine.plan import COMPLETE
@@ -28,7 +28,7 @@ from datastore.model.errors import (
 )
 from datastore.model.fields import BESIDE_VALUES, VALUE_FIELD
 from datastore.model.key import Key
-from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
+from datastore.model.operations import REFUSALS, Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync._concurrency import close_iterator, fan_out, iterate
@@ -49,6 +49,9 @@ __all__ = ["ShardedDatastore"]
 
 #: How many shards the error for an atomic batch names.
 _NAMED_SHARDS = 3
+
+#: A shard's part of a call: its index (None if it is not one of the stores), its store, the positions of its items.
+_Part: TypeAlias = "tuple[int | None, Datastore, list[int]]"
 
 _Result = TypeVar("_Result", ReadResult, WriteResult)
 
@@ -186,24 +189,52 @@ class ShardedDatastore(DatastoreCollection):
                 return [failed(found.error)]
             index, store = found.value
             return self._on_shard(index, call_of(store), items, failed)
-        results: dict[int, _Result] = {}
-        #: By the stores' identities: the index, the store, and the positions of its items.
-        parts: dict[int, tuple[int | None, Datastore, list[int]]] = {}
+        parts, errors = self._parts_of(keys)
+        calls = [
+            partial(self._on_shard, index, call_of(store), [items[at] for at in positions], failed)
+            for index, store, positions in parts
+        ]
+        answers = [calls[0]()] if len(calls) == 1 else fan_out(calls)
+        results = {position: failed(error) for position, error in errors.items()}
+        for (*_, positions), answer in zip(parts, answers, strict=True):
+            results.update(zip(positions, answer, strict=True))
+        return [results[position] for position in range(len(keys))]
+
+    def _parts_of(self, keys: Sequence[Key]) -> tuple[list[_Part], dict[int, Exception]]:
+        """The shards that hold some keys, each once, and the errors of keys that have no shard, by position."""
+        stores, indexes = self._held(), self._indexes_of(keys)
+        if indexes is not None:
+            positions: dict[int, list[int]] = {}
+            for position, index in enumerate(indexes):
+                positions.setdefault(index, []).append(position)
+            return [(index, stores[index], places) for index, places in positions.items()], {}
+        errors: dict[int, Exception] = {}
+        #: By the stores' identities.
+        parts: dict[int, _Part] = {}
         for position, key in enumerate(keys):
             found = attempt(self._place, key)
             if found.error is not None:
-                results[position] = failed(found.error)
-                continue
-            index, store = found.value
-            parts.setdefault(id(store), (index, store, []))[2].append(position)
-        calls = [
-            partial(self._on_shard, index, call_of(store), [items[at] for at in positions], failed)
-            for index, store, positions in parts.values()
-        ]
-        answers = [calls[0]()] if len(calls) == 1 else fan_out(calls)
-        for (*_, positions), answer in zip(parts.values(), answers, strict=True):
-            results.update(zip(positions, answer, strict=True))
-        return [results[position] for position in range(len(keys))]
+                errors[position] = found.error
+            else:
+                index, store = found.value
+                parts.setdefault(id(store), (index, store, []))[2].append(position)
+        return list(parts.values()), errors
+
+    def _indexes_of(self, keys: Sequence[Key]) -> list[int] | None:
+        """The indexes of the stores that hold some keys; None if each key needs a closer look.
+
+        Finding them together takes a fraction of the time.
+        """
+        if any(is_overridden(self, ShardedDatastore, name) for name in ("shard", "shard_datastore")):
+            return None
+        if not all(isinstance(key, Key) for key in keys):
+            return None
+        shards_of = getattr(self._shardingfn, "shards_of", None)
+        try:
+            numbers = list(map(self._shardingfn, keys)) if shards_of is None else shards_of(keys)
+        except REFUSALS:
+            return None
+        return [number % len(self._stores) for number in numbers] if set(map(type, numbers)) == {int} else None
 
     def _on_shard(
         self,
@@ -221,7 +252,7 @@ class ShardedDatastore(DatastoreCollection):
         return self._named(index, results)
 
     def _named(self, index: int | None, results: list[_Result]) -> list[_Result]:
-        for result in results:
+        for result in [result for result in results if result.error is not None]:
             if isinstance(result.error, DatastoreError):
                 self._name_shard(index, result.error)
         return results

@@ -39,6 +39,7 @@ from datastore.wire.placements import (
 )
 from datastore.wire.puts import BatchWrites, plain_puts
 from datastore.wire.queries import decode_entry, decode_key, decode_query, encode_key, encode_query
+from datastore.wire.reads import batch_get_request, plain_values
 from datastore.wire.values import (
     WireValue,
     are_plain_values,
@@ -59,6 +60,7 @@ __all__ = [
     "MetadataEncoder",
     "WireValue",
     "are_plain_values",
+    "batch_get_request",
     "check_parts",
     "check_parts_of",
     "check_value",
@@ -100,6 +102,7 @@ __all__ = [
     "is_request_id",
     "lazy",
     "plain_puts",
+    "plain_values",
     "raw",
     "reason_of",
     "rpc_error_to_error",

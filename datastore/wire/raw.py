@@ -25,6 +25,7 @@ __all__ = [
     "Entry",
     "EntryChange",
     "FramedResponse",
+    "FramedResults",
     "GetResponse",
     "ListEntriesRequest",
     "ListEntriesResponse",
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 _VALUE = ".datastore.v1.Value"
+#: The messages of which there is a second form whose parts, too, are bytes: its name, and the field that they are in.
+_FRAMED = {"QueryResponse": ("FramedResponse", "entries"), "BatchGetResponse": ("FramedResults", "results")}
 #: The messages with stored values. The value of a filter is needed, and stays a message.
 _HOLDERS = frozenset({"Entry", "EntryChange", "GetResponse", "PatchResponse", "Result", "Position"})
 
@@ -67,8 +70,7 @@ def _add(pool: descriptor_pool.DescriptorPool, file: FileDescriptor, added: set[
         del proto.service[:]
         for message in proto.message_type:
             _with_raw_values(message)
-        framed = [_framed(message) for message in proto.message_type if message.name == "QueryResponse"]
-        proto.message_type.extend(framed)
+        proto.message_type.extend([_framed(message) for message in proto.message_type if message.name in _FRAMED])
     pool.Add(proto)
 
 
@@ -84,13 +86,13 @@ def _with_raw_values(message: descriptor_pb2.DescriptorProto) -> None:
 
 
 def _framed(response: descriptor_pb2.DescriptorProto) -> descriptor_pb2.DescriptorProto:
-    """The same message with its entries as bytes."""
+    """The same message with its parts as bytes."""
     framed = descriptor_pb2.DescriptorProto()
     framed.CopyFrom(response)
-    framed.name = "FramedResponse"
-    (entries,) = (field for field in framed.field if field.name == "entries")
-    entries.type = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
-    entries.ClearField("type_name")
+    framed.name, name = _FRAMED[response.name]
+    (parts,) = (field for field in framed.field if field.name == name)
+    parts.type = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
+    parts.ClearField("type_name")
     return framed
 
 
@@ -119,8 +121,9 @@ PatchResponse: Any = _class("PatchResponse")
 BatchWriteRequest: Any = _class("BatchWriteRequest")
 QueryRequest: Any = _class("QueryRequest")
 QueryResponse: Any = _class("QueryResponse")
-#: A QueryResponse whose entries, too, are bytes: for those who only pass them on.
+#: A QueryResponse whose entries, and a BatchGetResponse whose results, too, are bytes: for those who pass them on.
 FramedResponse: Any = _class("FramedResponse")
+FramedResults: Any = _class("FramedResults")
 ListEntriesRequest: Any = _class("ListEntriesRequest")
 ListEntriesResponse: Any = _class("ListEntriesResponse")
 ReadSlotsResponse: Any = _class("ReadSlotsResponse")

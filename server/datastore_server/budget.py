@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 
 from datastore.model.errors import DatastoreError, LimitExceededError, OverloadedError
 from datastore.model.limits import BATCH_BYTES, FIRST_BATCH_BYTES
 from datastore_server.limits import Limits
 
-__all__ = ["ByteBudget", "OpenStreams"]
+__all__ = ["AnswerBudget", "ByteBudget", "OpenStreams"]
 
 #: The copies of a batch being sent: values, frames, a message, and gRPC's own.
 _COPIES = 4
+#: For how long responses are expected to be large after one was, in seconds.
+LARGE_FOR_S = 60.0
 #: How long a client is asked to wait before it retries a refused stream, in seconds.
 _RETRY_AFTER_S = 1.0
 
@@ -50,7 +54,8 @@ class ByteBudget:
                 # It got its turn just before it was cancelled.
                 self._give_back(count)
             else:
-                self._waiting.remove((count, turn))
+                with suppress(ValueError):
+                    self._waiting.remove((count, turn))
                 self._give_back(0)
             raise
 
@@ -58,8 +63,34 @@ class ByteBudget:
         self._left += count
         while self._waiting and self._waiting[0][0] <= self._left:
             wanted, turn = self._waiting.popleft()
-            self._left -= wanted
-            turn.set_result(None)
+            # Its caller may have been cancelled just now, and have had no chance to leave.
+            if not turn.done():
+                self._left -= wanted
+                turn.set_result(None)
+
+
+class AnswerBudget(ByteBudget):
+    """The bytes of the responses that are being read and built: each twice, in pieces and as a message.
+
+    A proxy may also hold a response of each shard, but only while values are large, and the response has no room for
+    all. While none is large, many small ones need not wait for that room.
+    """
+
+    def __init__(self, limits: Limits, shards: int) -> None:
+        super().__init__(limits.read_bytes)
+        self._message_bytes = limits.message_bytes
+        self._shards = shards
+        self._large_s = -math.inf
+
+    def hold_answer(self) -> AbstractAsyncContextManager[None]:
+        """Hold what one response may take while the block runs."""
+        are_large = time.monotonic() - self._large_s < LARGE_FOR_S
+        return self.hold(self._message_bytes * (2 + (self._shards if are_large else 0)))
+
+    def note(self, read_bytes: int) -> None:
+        """Note how much was read for a response."""
+        if read_bytes > self._message_bytes // 2:
+            self._large_s = time.monotonic()
 
 
 class OpenStreams:

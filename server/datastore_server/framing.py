@@ -202,6 +202,9 @@ def batch_get_answer(read: Sequence[ReadResult], limits: Limits) -> bytes:
     Items that do not fit in the message, including those that the store left unread for that reason, fail and can be
     requested again.
     """
+    plain = _plain_results(read)
+    if plain is not None and sum(map(len, plain)) <= limits.message_bytes:
+        return b"".join(plain)
     too_much = exceeded("message_bytes", limits.message_bytes, "the batch's values; ask for this one again")
     encode = wire.MetadataEncoder()
     left_out = _result(ReadResult(error=too_much), encode)
@@ -214,6 +217,27 @@ def batch_get_answer(read: Sequence[ReadResult], limits: Limits) -> bytes:
         room -= len(result) - len(left_out)
         results.append(result)
     return b"".join(results)
+
+
+def _plain_results(read: Sequence[ReadResult]) -> list[bytes] | None:
+    """The results, unless one of them is an error, has metadata, or has a value that is not serialized."""
+    if any(one.error is not None or one.metadata is not None for one in read):
+        return None
+    values = [one.value for one in read]
+    if not set(map(type, values)) <= {wire.WireValue, type(None)}:
+        return None
+    return [_ABSENT if value is None else _result_head(len(value.data)) + value.data for value in values]
+
+
+#: The result of a key without a value.
+_ABSENT = length_delimited(_FIELD_1, b"")
+
+
+@lru_cache(maxsize=4096)
+def _result_head(value_bytes: int) -> bytes:
+    """What precedes the value in a result that has nothing else."""
+    head = _FIELD_1 + length_prefix(value_bytes)
+    return _FIELD_1 + length_prefix(len(head) + value_bytes) + head
 
 
 def _was_left_out(read: ReadResult) -> bool:

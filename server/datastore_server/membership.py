@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
 
-from datastore.engine.placement import Placement, slot_of
+from datastore.engine.placement import Placement, slot_of, slots_of
 from datastore.model.deadline import time_left
 from datastore.model.errors import (
     ConfigError,
@@ -85,6 +85,11 @@ class Membership:
     def __call__(self, key: Key) -> int:
         """The index, among the sorted names, of the shard that owns `key`."""
         return self._placement.owners[slot_of(key, self._placement.shard_by)]
+
+    def shards_of(self, keys: Sequence[Key]) -> list[int]:
+        """The same for many keys."""
+        owners = self._placement.owners
+        return [owners[slot] for slot in slots_of(keys, self._placement.shard_by)]
 
     def only_shard(self, query: Query) -> int | None:
         """The index of the only shard that can hold results of the query; None if several can."""

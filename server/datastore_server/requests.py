@@ -128,7 +128,12 @@ class Requests:
         message = parse_request(service_pb2.BatchGetRequest, request)
         checks.check_batch(len(message.keys), self._limits)
         options = self._options_of(message)
-        return [_attempt(checks.required_key, True, key.text, self._limits) for key in message.keys], options
+        texts = [key.text for key in message.keys]
+        # Checked together, which takes a fraction of the time.
+        are_short = len(max(texts, key=len, default="")) <= self._limits.key_bytes
+        if are_short and raw.are_plain_keys("\n".join(texts).encode(), len(texts)):
+            return list(Key._all_trusted(texts)), options
+        return [_attempt(checks.required_key, True, text, self._limits) for text in texts], options
 
     def query(self, request: bytes) -> tuple[Query, Token, bool]:
         """The remaining query, the token of its start, and whether to send sort keys."""

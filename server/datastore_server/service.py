@@ -26,6 +26,7 @@ from datastore.aio.verbs import on_made
 from datastore.aio.watching import Watcher
 from datastore.engine.placement import NodePlacement
 from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
+from datastore.model.encoded import encoded_bytes
 from datastore.model.errors import DatastoreError, OverloadedError, UnavailableError
 from datastore.model.matching import MatchingWrite
 from datastore.model.operations import VALUES, Operation, ReadResult, WriteResult, raise_error, value_of
@@ -37,7 +38,7 @@ from datastore_server.auth.authorized import AuthorizedDatastore
 from datastore_server.auth.callers import caller
 from datastore_server.auth.gate import Gate
 from datastore_server.auth.rights import ROOT, Right
-from datastore_server.budget import ByteBudget, OpenStreams
+from datastore_server.budget import AnswerBudget, OpenStreams
 from datastore_server.call import Answer, Call, Handler, Serve, ServedMethod, at_once
 from datastore_server.calls import CallLog
 from datastore_server.describe import ClusterInfo
@@ -135,14 +136,12 @@ class DatastoreService:
         self._refusal: status_pb2.Status | None = None
         self._refused_s = 0.0
         self._open_streams = OpenStreams(self._limits)
-        self._reads = ByteBudget(self._limits.read_bytes)
+        self._reads = AnswerBudget(self._limits, len(self._cluster.shards))
         self._sorts = SortBudget(
             self._limits.all_sort_bytes,
             memory_bytes=self._limits.sort_memory_bytes,
             disk_bytes=self._limits.sort_disk_bytes,
         )
-        # A response exists in pieces and as a message; a proxy also holds one of each shard.
-        self._answer_bytes = self._limits.message_bytes * (2 + len(self._cluster.shards))
         self._checks = ThreadPoolExecutor(1, "checks")
         self._trimmer = MemoryTrimmer()
 
@@ -276,13 +275,14 @@ class DatastoreService:
     async def batch_get(self, request: bytes, call: Call) -> bytes:
         """BatchGet: a result for each key, in order. Values that do not fit fail, and can be requested again."""
         set_read_room(self._limits.message_bytes)
-        async with self._reads.hold(self._answer_bytes):
+        async with self._reads.hold_answer():
             # Not before its turn: checking a thousand keys blocks other calls for some milliseconds.
             items, options = await checked(self._requests.keys, request, self._checks)
             results = await on_made(
                 _required, items, lambda keys: self._datastore.read(keys, options), ReadResult.failed
             )
             call.count(len(results))
+            self._reads.note(encoded_bytes(result.value for result in results))
             return batch_get_answer(results, self._limits)
 
     async def batch_write(self, request: bytes, call: Call) -> bytes:
@@ -345,7 +345,7 @@ class DatastoreService:
         if token.end is not End.OPEN:
             self._require_readable(query)
             return b""
-        async with self._reads.hold(self._answer_bytes):
+        async with self._reads.hold_answer():
             return await self._filled(pages.Page(query, token, page_items, self._limits), query, call)
 
     async def _filled(self, page: pages.Page, query: Query, call: Call) -> bytes:

@@ -132,9 +132,10 @@ class MemberDatastore(ShimDatastore):
             )
 
     def _checked(self, results: list[_Result]) -> list[_Result]:
-        if any(isinstance(result.error, UnavailableError) for result in results):
+        failed = [result for result in results if result.error is not None]
+        if any(isinstance(result.error, UnavailableError) for result in failed):
             self._membership.lost(self._shard)
-        for result in results:
+        for result in failed:
             if isinstance(result.error, _REFUSALS):
                 result.error = self._refuses_proxy(result.error)
         return results

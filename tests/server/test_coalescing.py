@@ -28,6 +28,7 @@ from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES
 from datastore_client._gather import MESSAGES_AT_ONCE
 from datastore_client.aio import connect
+from datastore_server.limits import Limits
 from tests.server.conftest import Start
 from tests.support.colours import Tasks, connected
 from tests.support.waiting import until
@@ -298,6 +299,53 @@ async def test_values_that_do_not_fit_in_one_answer_all_arrive(colour: Any, star
             values = await asyncio.gather(*(colour.call(client.get, key) for key in KEYS))
             assert [value[:1] for value in values] == [bytes([number]) for number in range(len(KEYS))]
             assert {len(value) for value in values} == {1_000_000}
+
+
+@pytest.mark.usefixtures("unhurried")
+async def test_batches_that_wait_share_a_message_and_have_their_own_results(colour: Any, start: Start) -> None:
+    store = Gated()
+    server = await start(store)
+    await server.put_all({str(key): {"n": number} for number, key in enumerate(KEYS[1:])})
+    async with connected(colour, server.server.url, coalesce=True) as client:
+        batches = [KEYS[place : place + 3] for place in range(0, len(KEYS), 3)]
+        gatherings = client._coalesced._batches.values()
+        store.sizes.clear()
+        store.opened.clear()
+        calls = []
+        for waiting, batch in enumerate(batches, 1 - MESSAGES_AT_ONCE):
+            calls.append(asyncio.ensure_future(colour.call(client.batch_get, batch)))
+
+            async def waits(expected: int = waiting) -> bool:
+                are_waiting = sum(gathering._gather.waiting for gathering in gatherings)
+                return (len(store.sizes), are_waiting) == (min(expected, 0) + MESSAGES_AT_ONCE, max(expected, 0))
+
+            await until(waits, answer=True)
+        store.opened.set()
+        found = [[result.value for result in results] for results in await asyncio.gather(*calls)]
+        assert found == [[None if key is KEYS[0] else {"n": KEYS.index(key) - 1} for key in batch] for batch in batches]
+        assert store.sizes == [3] * MESSAGES_AT_ONCE + [3 * (len(batches) - MESSAGES_AT_ONCE)]
+
+
+async def test_batches_whose_values_do_not_fit_in_one_answer_all_arrive(colour: Any, start: Start) -> None:
+    server = await start(aio.DictDatastore())
+    async with connected(colour, server.server.url, coalesce=True) as client:
+        for number, key in enumerate(KEYS):
+            await colour.call(client.put, key, bytes([number]) * 1_000_000)
+        for _ in range(2):
+            batches = [KEYS[place : place + 3] for place in range(0, len(KEYS), 3)]
+            found = await asyncio.gather(*(colour.call(client.batch_get, batch) for batch in batches))
+            values = [result.value for results in found for result in results]
+            assert [value[:1] for value in values] == [bytes([number]) for number in range(len(KEYS))]
+
+
+async def test_batches_share_messages_within_the_limit_of_the_server(colour: Any, start: Start) -> None:
+    server = await start(aio.DictDatastore(), limits=Limits(batch_items=4))
+    async with connected(colour, server.server.url, coalesce=True) as client:
+        for number, key in enumerate(KEYS):
+            await colour.call(client.put, key, {"n": number})
+        batches = [KEYS[place : place + 3] for place in range(0, len(KEYS), 3)]
+        found = await asyncio.gather(*(colour.call(client.batch_get, batch) for batch in batches))
+        assert [result.value["n"] for results in found for result in results] == list(range(len(KEYS)))
 
 
 async def test_conditional_increments_of_many_callers_all_count(colour: Any, start: Start) -> None:

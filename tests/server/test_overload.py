@@ -6,6 +6,7 @@ import asyncio
 import gc
 import tracemalloc
 from collections import Counter
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -18,11 +19,12 @@ from datastore import aio
 from datastore.model.entries import Write
 from datastore.model.errors import UnavailableError
 from datastore.model.key import Key
-from datastore.model.limits import MESSAGE_PARTS
+from datastore.model.limits import MESSAGE_BYTES, MESSAGE_PARTS
 from datastore.model.query import Query
 from datastore.v1 import service_pb2, value_pb2
 from datastore_client.aio import connect
 from datastore_server import topology
+from datastore_server.budget import AnswerBudget, ByteBudget
 from datastore_server.limits import Limits
 from tests.support import clusters
 from tests.support.serving import Endless, Held, Running, entry, everything
@@ -214,6 +216,37 @@ async def test_a_batch_get_through_a_proxy_reads_little_more_than_it_answers() -
     assert 1 <= values <= 2
     assert values + len(limits) == 30
     assert budget_of._left == Limits().read_bytes
+
+
+@pytest.mark.parametrize(("value_bytes", "at_once"), [(1000, 3), (3_000_000, 1)])
+async def test_batch_gets_through_a_proxy_hold_room_for_each_shard_while_answers_are_large(
+    value_bytes: int, at_once: int
+) -> None:
+    answers = AnswerBudget(Limits(read_bytes=7 * MESSAGE_BYTES), shards=3)
+    answers.note(value_bytes)
+    async with AsyncExitStack() as stack:
+        for _ in range(at_once):
+            await stack.enter_async_context(answers.hold_answer())
+        waiting = asyncio.ensure_future(stack.enter_async_context(answers.hold_answer()))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        waiting.cancel()
+
+
+async def test_a_call_that_is_cancelled_as_its_turn_comes_leaves_it_to_the_next() -> None:
+    budget = ByteBudget(2)
+
+    async def hold() -> None:
+        async with budget.hold(2):
+            pass
+
+    async with budget.hold(2):
+        cancelled, after = (asyncio.ensure_future(hold()) for _ in range(2))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+    await after
+    assert cancelled.cancelled()
+    assert budget._left == 2
 
 
 async def test_batch_gets_wait_for_their_turn_and_gets_do_not(start: Any) -> None:

@@ -1,9 +1,10 @@
-"""The single reads and writes of a client that share messages. Knows operations, and leaves sending to the client."""
+"""The reads and single writes of a client that share messages. Knows operations, and leaves sending to the client."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import TypeAlias, TypeVar
 
 from datastore.model.errors import own_error
@@ -35,7 +36,7 @@ _BatchGet: TypeAlias = Callable[[Sequence[Key], ReadOptions], Awaitable[list[Rea
 
 
 class Coalesced:
-    """Reads and writes of single entries; those made while others are in flight are made together."""
+    """Reads, and writes of single entries; those made while others of their kind are in flight are made together."""
 
     def __init__(
         self,
@@ -52,12 +53,22 @@ class Coalesced:
             options: Gathering(connection, partial(get, options), partial(self._read_all, options))
             for options in (VALUES, ENTRIES)
         }
+        self._batches: dict[ReadOptions, Gathering[Sequence[Key], list[ReadResult]]] = {
+            options: Gathering(connection, partial(self._read_batch, options), partial(self._read_batches, options))
+            for options in (VALUES, ENTRIES)
+        }
         self._writes: Gathering[Operation, WriteResult] = Gathering(connection, write_one, self._write_all)
         self._value_bytes = _VALUE_BYTES
 
     async def get(self, options: ReadOptions, key: Key) -> ReadResult:
         """The entry of a key. Raises nothing that `get` does not raise, and OverloadedError."""
         return await self._reads[options].call(key, size=self._value_bytes)
+
+    async def batch_get(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """The results of the first keys, at least one."""
+        results = await self._batches[options].call(keys, size=len(keys) * self._value_bytes)
+        # The batches before it may have filled the answer.
+        return results or await self._batch_get(keys, options)
 
     async def write(self, operation: Operation) -> WriteResult:
         """Make one write. A patch is sent alone, because the results of a batch have no values."""
@@ -72,16 +83,29 @@ class Coalesced:
             operation = operation.of(WireValue(data))
         return await self._writes.call(operation, order=operation.key, size=len(data))
 
-    async def _read_all(self, options: ReadOptions, keys: Sequence[Key]) -> list[ReadResult]:
+    async def _read_batch(self, options: ReadOptions, keys: Sequence[Key]) -> list[ReadResult]:
+        return await self._batch_get(keys, options)
+
+    async def _read_batches(self, options: ReadOptions, batches: Sequence[Sequence[Key]]) -> list[list[ReadResult]]:
+        """The results of each batch; fewer than it has keys, or none, if the answer has no room for more."""
+        results = iter(await self._answered(options, [key for keys in batches for key in keys]))
+        return [list(islice(results, len(keys))) for keys in batches]
+
+    async def _answered(self, options: ReadOptions, keys: Sequence[Key]) -> list[ReadResult]:
+        """The results of the first keys, of which each caller gets its own."""
         results = await self._batch_get(keys, options)
         if len(results) == len(keys):
             self._value_bytes = max(self._value_bytes // 2, _VALUE_BYTES)
         else:
             # So few values fill an answer.
             self._value_bytes = MESSAGE_BYTES // len(results)
-        while len(results) < len(keys):
-            results += await self._batch_get(keys[len(results) :], options)
         return _each_its_own(results)
+
+    async def _read_all(self, options: ReadOptions, keys: Sequence[Key]) -> list[ReadResult]:
+        results = await self._answered(options, keys)
+        while len(results) < len(keys):
+            results += _each_its_own(await self._batch_get(keys[len(results) :], options))
+        return results
 
     async def _write_all(self, operations: Sequence[Operation]) -> list[WriteResult]:
         return _each_its_own(await self._write(operations))

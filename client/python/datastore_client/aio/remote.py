@@ -163,10 +163,10 @@ class RemoteDatastore(Datastore):
     e.g. because a store in memory was restarted, or keeps no requests at all: then it was not repeated. A `patch` that
     was repeated returns None if the entry was written again since. Raises InvalidError together with `retry=False`.
 
-    With `coalesce`, single gets, puts and deletes that are made while others are in flight are sent together, a few
-    hundred in a message. That takes a fraction of the work of as many calls, on both sides. Results, errors and
-    deadlines stay those of each call, and writes of one key are made in their order. The calls in one message are
-    answered together, so one that waits for a shard that has stopped holds up the others.
+    With `coalesce`, gets, small batches of them, single puts and deletes that are made while others are in flight are
+    sent together, a few hundred in a message. That takes a fraction of the work of as many calls, on both sides.
+    Results, errors and deadlines stay those of each call, and writes of one key are made in their order. The calls in
+    one message are answered together, so one that waits for a shard that has stopped holds up the others.
 
     If the server's store keeps no versions, or its entries cannot expire, calls that need that raise UnsupportedError;
     so does `watch`, when it begins, if the store cannot be watched.
@@ -270,14 +270,15 @@ class RemoteDatastore(Datastore):
         if len(keys) == 1:
             get = self._get if self._coalesced is None else self._coalesced.get
             return [await get(options, keys[0])]
+        batch_get = self._batch_get if self._coalesced is None else self._coalesced.batch_get
         results: list[ReadResult] = []
         most = self._batch_items
         room = read_room()
         while len(results) < len(keys):
             if room.is_full:
                 return results + [room.left_out() for _ in keys[len(results) :]]
-            answered = await self._batch_get(keys[len(results) : len(results) + most], options)
-            results += map(room.take, answered)
+            answered = await batch_get(keys[len(results) : len(results) + most], options)
+            results += room.take_all(answered)
             # Values that do not fit in an answer were read for nothing, so request only about as many as fit.
             most = min(2 * len(answered), self._batch_items)
         return results
@@ -297,22 +298,28 @@ class RemoteDatastore(Datastore):
     async def _batch_get(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The results of the first keys, at least one; those that did not fit in the answer must be requested again."""
         policy = self._connection.policy()
-        results: dict[int, ReadResult] = {}
-        asked = list(range(len(keys)))
-        while True:
-            results.update(zip(asked, await self._ask([keys[place] for place in asked], options), strict=False))
-            asked = [place for place, result in results.items() if may_repeat(result.error)]
-            backoff_s = self._connection.backoff_s(results[asked[0]].error, policy) if asked else None
+        results = await self._ask(keys[: self._batch_items], options)
+        while asked := [place for place, result in enumerate(results) if may_repeat(result.error)]:
+            backoff_s = self._connection.backoff_s(results[asked[0]].error, policy)
             if backoff_s is None:
-                return [results[place] for place in range(len(results))]
+                break
             await pause(backoff_s)
+            again = await self._ask([keys[place] for place in asked], options)
+            for place, result in zip(asked, again, strict=False):
+                results[place] = result
+        return results
 
     async def _ask(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The results of the first keys that one message contains."""
-        request = service_pb2.BatchGetRequest(keys=map(wire.encode_key, keys), include_metadata=options.metadata)
+        request = wire.batch_get_request(keys, metadata=options.metadata)
         try:
-            response = parsed(raw.BatchGetResponse, await self._read("BatchGet", request))
-            self._check_count(len(response.results), len(keys))
+            answer = await self._connection.unary(_SERVICE + "BatchGet", lambda: request, is_read=True)
+            framed = parsed(raw.FramedResults, answer)
+            self._check_count(len(framed.results), len(keys))
+            values = wire.plain_values(framed.results) if self._lazy else None
+            if values is not None:
+                return [ReadResult() if value is None else ReadResult(WireValue(value)) for value in values]
+            response = parsed(raw.BatchGetResponse, answer)
         except DatastoreError as error:
             if most := fewer_items(error, len(keys)):
                 self._batch_items = most

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import grpc
 
@@ -230,6 +230,42 @@ class IdleLimit:
             await self._ending
 
 
+#: How late the end of a wait may be noticed, in seconds.
+TICK_S = 0.01
+
+
+class _Timeouts:
+    """Wakes the waiters of one event loop whose time has passed.
+
+    One timer serves all, and none is set without waiters: one for each takes as long as several layers of a call.
+    """
+
+    def __init__(self) -> None:
+        self._ends: dict[Waiter, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, waiter: Waiter, timeout_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake the waiter after this time, unless its wait ends before."""
+        self._ends[waiter] = loop.time() + timeout_s
+        if self._timer is None:
+            self._timer = loop.call_later(TICK_S, self._tick)
+
+    def end(self, waiter: Waiter) -> None:
+        """Note that a wait has ended."""
+        self._ends.pop(waiter, None)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for waiter, ends_at in self._ends.items():
+            if ends_at <= now:
+                waiter.wake()
+        self._timer = loop.call_later(TICK_S, self._tick) if self._ends else None
+
+
+_timeouts: WeakKeyDictionary[asyncio.AbstractEventLoop, _Timeouts] = WeakKeyDictionary()
+
+
 class Waiter:
     """One task that waits to be woken, several times if need be, until it is finished."""
 
@@ -239,18 +275,18 @@ class Waiter:
         self._future: asyncio.Future[None] | None = None
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait until woken, at most `timeout_s`. Returns at once if it was woken before."""
+        """Wait until woken, at most `timeout_s` or TICK_S longer. Returns at once if it was woken before."""
         if not self._is_woken:
             loop = asyncio.get_running_loop()
+            if (timeouts := _timeouts.get(loop)) is None:
+                timeouts = _timeouts[loop] = _Timeouts()
             self._future = loop.create_future()
-            # No timer for a wait without a limit.
-            timer = loop.call_later(timeout_s, self.wake) if timeout_s < math.inf else None
+            timeouts.begin(self, timeout_s, loop)
             try:
                 await self._future
             finally:
                 self._future = None
-                if timer is not None:
-                    timer.cancel()
+                timeouts.end(self)
         self._is_woken = False
 
     def wake(self) -> None:

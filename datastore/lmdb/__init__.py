@@ -3,10 +3,10 @@
 Only this package knows LMDB, the record format and the data directory. It knows nothing of value types (a serializer
 shim does), event loops or the network. `docs/storage.md` specifies on-disk formats and durability.
 
-`store` reads, and hands its writes to `writer`, one thread that commits all waiting writes together. `changes` makes
-them, with their versions and conditions, in the transaction. `gate` is a readers-writer lock around replacing the
-memory map, `scan` one step of a query, `records` the record format, `directory` the data directory, `errors` the
-translation of the driver's errors, and `config` the store as data.
+`store` reads by `reading`, and hands its writes to `writer`, one thread that commits all waiting writes together.
+`changes` makes them, with their versions and conditions, in the transaction. `reader` reads in another process. `gate`
+is a readers-writer lock around replacing the memory map, `scan` one step of a query, `records` the record format,
+`directory` the data directory, `errors` the translation of the driver's errors, and `config` the store as data.
 """
 
 from __future__ import annotations

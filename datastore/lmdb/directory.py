@@ -41,6 +41,7 @@ __all__ = [
     "DirectoryLock",
     "Identity",
     "compact_directory",
+    "if_created",
     "latest_in",
     "new_node_id",
     "open_directory",
@@ -234,16 +235,22 @@ def compact_directory(directory: Path) -> tuple[int, int]:
         lock.release()
 
 
-def open_to_read(directory: Path) -> tuple[lmdb.Environment, dict[bytes, lmdb._Database]]:
-    """Open the environment for reading only, also if another process uses it; and its databases that exist, by name."""
+def open_to_read(
+    directory: Path, *, map_bytes: int | None = None
+) -> tuple[lmdb.Environment, dict[bytes, lmdb._Database]]:
+    """Open the environment for reading only, also if another process uses it; and its databases that exist, by name.
+
+    `map_bytes` is the largest file that can be read, by default with room for some time.
+    """
     _require_data_file(directory)
-    # The writer may make the file larger before a read begins.
-    map_bytes = 2 * (directory / DATA_FILE).stat().st_size + _READ_AHEAD_BYTES
+    if map_bytes is None:
+        # The writer may make the file larger before a read begins.
+        map_bytes = 2 * (directory / DATA_FILE).stat().st_size + _READ_AHEAD_BYTES
     environment = _opened_to_read(directory, lock=True, map_size=map_bytes)
     try:
         _check_format(directory, _meta_of(directory, environment))
         names = (ENTRIES, META, SYSTEM, EXPIRIES, CHANGES, _REQUESTS)
-        return environment, {name: found for name in names if (found := _if_created(environment, name)) is not None}
+        return environment, {name: found for name in names if (found := if_created(environment, name)) is not None}
     except BaseException:
         environment.close()
         raise
@@ -256,7 +263,7 @@ def _require_data_file(directory: Path) -> None:
 
 def _open_databases(environment: lmdb.Environment, directory: Path, *, keep_changes: bool) -> Databases:
     entries, meta = (environment.open_db(name, create=False) for name in (ENTRIES, META))
-    system, expiries = (_if_created(environment, name) for name in (SYSTEM, EXPIRIES))
+    system, expiries = (if_created(environment, name) for name in (SYSTEM, EXPIRIES))
     with environment.begin(meta) as transaction:
         last_version, latest_us = latest_in(transaction, meta, directory)
     if not keep_changes:
@@ -277,13 +284,13 @@ def _begun_log(environment: lmdb.Environment, meta: lmdb._Database, last_version
 
 def _drop_log(environment: lmdb.Environment) -> None:
     """Drop the log: changes that are made now would be missing in it."""
-    changes = _if_created(environment, CHANGES)
+    changes = if_created(environment, CHANGES)
     if changes is not None:
         with environment.begin(write=True) as transaction:
             transaction.drop(changes)
 
 
-def _if_created(environment: lmdb.Environment, name: bytes) -> lmdb._Database | None:
+def if_created(environment: lmdb.Environment, name: bytes) -> lmdb._Database | None:
     """A database that is created when it is needed; None if it was not."""
     try:
         return environment.open_db(name, create=False)
@@ -366,7 +373,7 @@ def _read_meta(directory: Path) -> tuple[dict[str, str], bool]:
     """
     environment = _opened_to_read(directory, lock=False)
     try:
-        return _meta_of(directory, environment), _if_created(environment, SYSTEM) is not None
+        return _meta_of(directory, environment), if_created(environment, SYSTEM) is not None
     except lmdb.Error as error:
         raise_translated(error, directory)
     finally:
@@ -380,6 +387,11 @@ def _opened_to_read(directory: Path, **options: Any) -> lmdb.Environment:
         return lmdb.open(str(directory), readonly=True, create=False, max_dbs=_MAX_DATABASES, **options)
     except lmdb.PageNotFoundError:
         raise CorruptDataError(f"the data file in {directory} was truncated: restore it from a backup") from None
+    except lmdb.MemoryError:
+        raise StoreError(
+            "there is no room in the address space for the largest size of the store: lower its max_size",
+            where=str(directory),
+        ) from None
     except lmdb.Error as error:
         raise StoreFormatError(
             f"{directory / DATA_FILE} is not a data file of this store, or its beginning is damaged: {error}"

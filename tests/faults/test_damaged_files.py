@@ -99,7 +99,7 @@ async def test_a_node_whose_file_is_truncated_while_it_runs_ends_with_a_reason_a
         assert node.stop() != 0
         log = (tmp_path / "data.log").read_text()
         assert "Bus error" in log
-        assert "datastore/lmdb/store.py" in log
+        assert "datastore/lmdb/reading.py" in log
         with pytest.raises(AssertionError, match=r"CORRUPT_DATA: the data file in .* was truncated.* restore it"):
             node.start()
 

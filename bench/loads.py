@@ -9,6 +9,7 @@ import asyncio
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 
 from datastore_client.channel import parse_target
 
@@ -18,8 +19,20 @@ _RATE = re.compile(r"finished in .*?, ([\d.]+) req/s")
 _SUCCEEDED = re.compile(r"(\d+) succeeded")
 
 
-async def calls_per_second(url: str, method: str, request: bytes, *, calls: int, in_flight: int) -> float:
-    """Send the same request so many times over one connection, so many at once. Returns the answers per second."""
+async def calls_per_second(
+    url: str,
+    method: str,
+    request: bytes,
+    *,
+    calls: int,
+    in_flight: int,
+    connections: int = 1,
+    started: Callable[[int], None] = lambda _: None,
+) -> float:
+    """Send the same request so many times, so many at once over each connection. Returns the answers per second.
+
+    `started` gets the process of the load generator.
+    """
     if shutil.which("h2load") is None:
         raise RuntimeError("this row needs h2load: apt install nghttp2-client")
     with tempfile.NamedTemporaryFile() as body:
@@ -27,12 +40,13 @@ async def calls_per_second(url: str, method: str, request: bytes, *, calls: int,
         body.write(b"\0" + len(request).to_bytes(4, "big") + request)
         body.flush()
         # Windows of 1 GiB, so that streams never wait for the client.
-        numbers = ["-n", str(calls), "-c", "1", "-m", str(in_flight), "-w", "30", "-W", "30"]
+        numbers = ["-n", str(calls), "-c", str(connections), "-m", str(in_flight), "-w", "30", "-W", "30"]
         headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
         target = f"http://{parse_target(url).address}{method}"
         process = await asyncio.create_subprocess_exec(
             "h2load", *numbers, *headers, "-d", body.name, target, stdout=asyncio.subprocess.PIPE
         )
+        started(process.pid)
         output, _ = await process.communicate()
     report = output.decode()
     rate, succeeded = _RATE.search(report), _SUCCEEDED.search(report)

@@ -16,6 +16,7 @@ import grpc
 
 from bench import servers
 from bench.calls import SERVICE, channel, messages_per_second, read_stream
+from bench.loads import calls_per_second
 from bench.measure import Row, compare
 from bench.things import STREAM_ENTRIES, UNARY_CALLS, UNARY_IN_FLIGHT, fill, key, query, text
 from datastore.aio.matching import MatchingRun
@@ -43,6 +44,8 @@ FANOUT_PUTS = 4000
 LAST = "/Thing:last"
 #: The rows of the import.
 IMPORT_ROWS = 20_000
+#: The queries of a run with workers.
+QUERIES = 1000
 #: Pairs of runs of the changes of many: each of them imports all rows twice.
 MATCHING_RUNS = 7
 #: The entries that are imported.
@@ -81,6 +84,40 @@ async def lone_gets_coalesced_vs_lone() -> Row:
         await fill(url, UNARY_IN_FLIGHT)
         async with connect(url, coalesce=True) as coalescing, connect(url) as plain:
             return await compare("calls/s", partial(_gets_per_second, coalescing), partial(_gets_per_second, plain))
+
+
+async def workers2_get_vs_one() -> Row:
+    """Get of one entry from a node with two workers, against one process, over 16 connections; both may use all cores.
+
+    So does the load generator, which takes its part of them: on two cores the ratio cannot reach 2.
+    """
+    return await _workers_vs_one("Get", service_pb2.GetRequest(key=encode_key(Key(key(0)))), UNARY_CALLS, "calls/s")
+
+
+async def workers2_query_vs_one() -> Row:
+    """The same of a query for 1,000 entries; queries per second."""
+    asked = service_pb2.QueryRequest(query=encode_query(Query(Key("/Thing"), limit=1000)))
+    return await _workers_vs_one("Query", asked, QUERIES, "queries/s")
+
+
+async def _workers_vs_one(method: str, request: Any, calls: int, unit: str) -> Row:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        servers.node_with_workers(f"lmdb://{directory}/two", 2) as two,
+        servers.node_with_workers(f"lmdb://{directory}/one", 1) as one,
+    ):
+        for url in (two, one):
+            await fill(url, 1000)
+        rate = partial(
+            calls_per_second,
+            method=f"{SERVICE}{method}",
+            request=request.SerializeToString(),
+            calls=calls,
+            in_flight=4,
+            connections=16,
+            started=servers.unpin,
+        )
+        return await compare(unit, partial(rate, two), partial(rate, one))
 
 
 async def import_vs_bare_batches() -> Row:
@@ -360,6 +397,8 @@ ROWS: tuple[Callable[[], Awaitable[Row]], ...] = (
     unary_get_vs_echo,
     query_stream_vs_bare_stream,
     lone_gets_coalesced_vs_lone,
+    workers2_get_vs_one,
+    workers2_query_vs_one,
     import_vs_bare_batches,
     delete_matching_vs_import,
     patch_matching_vs_import,

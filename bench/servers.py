@@ -17,7 +17,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["bare", "free_ports", "listening", "node", "pin_client", "proxy", "replaying"]
+__all__ = [
+    "bare",
+    "free_ports",
+    "listening",
+    "node",
+    "node_with_workers",
+    "pin_client",
+    "proxy",
+    "replaying",
+    "unpin",
+]
 
 #: How long a server of others may take to listen, and any to stop before it is killed.
 START_S, STOP_S = 60.0, 10.0
@@ -26,9 +36,9 @@ _CAN_PIN = hasattr(os, "sched_setaffinity")
 _CORES = sorted(os.sched_getaffinity(0)) if _CAN_PIN else [0]
 
 
-def _pin(process_id: int, core: int) -> None:
+def _pin(process_id: int, *cores: int) -> None:
     if _CAN_PIN:
-        os.sched_setaffinity(process_id, {core})
+        os.sched_setaffinity(process_id, cores)
 
 
 def pin_client() -> None:
@@ -37,13 +47,13 @@ def pin_client() -> None:
 
 
 @contextmanager
-def _process(arguments: Sequence[str], core: int = _CORES[-1]) -> Iterator[str]:
-    """A server, pinned to one core. Returns the URL in its first line of output."""
+def _process(arguments: Sequence[str], *cores: int) -> Iterator[str]:
+    """A server, pinned to these cores, by default to the last. Returns the URL in its first line of output."""
     command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             # Before it starts threads, which inherit the setting.
-            _pin(process.pid, core)
+            _pin(process.pid, *(cores or _CORES[-1:]))
             if process.stdout is None or not (line := process.stdout.readline()):
                 raise RuntimeError(f"{' '.join(command)} did not start")
             yield json.loads(line)["url"]
@@ -102,18 +112,31 @@ def bare() -> Iterator[str]:
         yield url
 
 
+def unpin(process_id: int) -> None:
+    """Let a process use every core."""
+    _pin(process_id, *_CORES)
+
+
+@contextmanager
+def node_with_workers(store: str, workers: int) -> Iterator[str]:
+    """A storage node whose processes may use every core."""
+    arguments = ["serve", store, "--workers", str(workers), "--listen", "127.0.0.1:0", "--json", "--stop-with-stdin"]
+    with _process(["datastore_server.cli", *arguments], *_CORES) as url:
+        yield url
+
+
 @contextmanager
 def node(store: str, *, beside_client: bool = False) -> Iterator[str]:
     """A storage node, as `datastore serve` starts it."""
     arguments = ["serve", store, "--listen", "127.0.0.1:0", "--json", "--stop-with-stdin"]
-    with _process(["datastore_server.cli", *arguments], core=_CORES[0 if beside_client else -1]) as url:
+    with _process(["datastore_server.cli", *arguments], _CORES[0 if beside_client else -1]) as url:
         yield url
 
 
 @contextmanager
 def replaying(url: str) -> Iterator[str]:
     """A node that replays the queries of another one, on the client's core."""
-    with _process(["bench.replaying", url], core=_CORES[0]) as own_url:
+    with _process(["bench.replaying", url], _CORES[0]) as own_url:
         yield own_url
 
 
@@ -125,5 +148,5 @@ def proxy(urls: Sequence[str], directory: Path, *, beside_client: bool = True) -
     config.write_text("\n".join(['[cluster]\nname = "bench"\n', *shards]))
     arguments = ["proxy", str(config), "--listen", "127.0.0.1:0", "--json", "--stop-with-stdin"]
     core = _CORES[0 if beside_client else -1]
-    with _process(["datastore_server.cli", *arguments], core=core) as proxy_url:
+    with _process(["datastore_server.cli", *arguments], core) as proxy_url:
         yield proxy_url

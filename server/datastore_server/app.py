@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -27,20 +27,21 @@ from datastore_client.reloading import reload_all
 from datastore_client.tls import TlsFiles
 from datastore_server import supervisor
 from datastore_server.auth.gate import Gate
+from datastore_server.call import ServedMethod
 from datastore_server.calls import SLOW_CALL_S, CallLog
 from datastore_server.config import WAIT_S, Address, parse_address, parse_metrics_address
 from datastore_server.counting import counted
 from datastore_server.describe import ClusterInfo
 from datastore_server.introspection import Health, reflection_of
 from datastore_server.limits import Limits
-from datastore_server.listening import listen_on, open_many_files, resolve
+from datastore_server.listening import listen_on, listen_together, open_many_files, resolve
 from datastore_server.logs import kind
 from datastore_server.maintenance.engines import no_snapshots
 from datastore_server.maintenance.readers import SnapshotReaders
 from datastore_server.maintenance.restores import Restores
 from datastore_server.maintenance.service import MaintenanceService
 from datastore_server.membership import Membership
-from datastore_server.observation import space_warnings
+from datastore_server.observation import Observation, space_warnings
 from datastore_server.placement.listing import Listing
 from datastore_server.placement.node import PlacedNode
 from datastore_server.placement.service import PLACEMENT_SERVICE, PlacementService
@@ -52,6 +53,9 @@ from datastore_server.signals import handle_reload_signal, handle_stop_signals, 
 from datastore_server.store_watch import StoreWatch, WatchedDatastore
 from datastore_server.transport import Transport, TransportName, new_transport
 from datastore_server.trimming import trim_regularly
+from datastore_server.workers.beside import Beside
+from datastore_server.workers.fleet import Fleet
+from datastore_server.workers.service import ReaderService
 
 if TYPE_CHECKING:
     from datastore_server.metrics.http import HttpPort
@@ -97,7 +101,8 @@ class Server:
     lists the callers to serve; without one, anyone who can connect is served. `transport` is what carries the
     calls, see the package of that name. Metrics and probes are served by HTTP at `metrics`, from the beginning of
     the start, unless that is None. Calls that take `slow_call_s` are logged, and all are traced with `tracing`,
-    which the server closes.
+    which the server closes. With a `fleet` its processes listen at `listen`, and this one only for them; `beside` says
+    that this is one of them.
     """
 
     def __init__(
@@ -124,6 +129,8 @@ class Server:
         metrics: str | None = None,
         slow_call_s: float = SLOW_CALL_S,
         tracing: Tracing | None = None,
+        fleet: Fleet | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self._address = replace(parse_address(listen), is_secure=tls is not None)
         self._tls = tls
@@ -143,21 +150,12 @@ class Server:
         self._place_as = place_as
         self._watch = StoreWatch(watched, self._check_store, self._store_changed) if watched else None
         served = datastore if self._watch is None else WatchedDatastore(datastore, self._watch.suspect)
-        self._node = PlacedNode(served, system, listing)
+        self._fleet = fleet
+        self._beside = beside
+        self._node = PlacedNode(served, system, listing) if beside is None else beside.node
         self._wait_s = wait_s
-        self._gate = None if tokens is None else Gate(tokens)
-        self._service = DatastoreService(
-            self._node.datastore,
-            limits=self._limits,
-            check_values=check_values,
-            cluster=cluster,
-            require_expected=self._node.require_expected,
-            placement=None if membership is not None else lambda: self._node.known_placement,
-            store_failure=self._store_failure,
-            calls=self._calls,
-            gate=self._gate,
-            pulse=self._pulse,
-        )
+        self._gate = None if tokens is None or fleet is not None else Gate(tokens)
+        self._service = self._new_service(check_values=check_values, is_proxy=membership is not None)
         self._placement = PlacementService(self._node, check_values=check_values, calls=self._calls, gate=self._gate)
         self._maintenance = self._maintained(snapshots, is_proxy=membership is not None)
         self._drain_s = drain_s
@@ -168,6 +166,23 @@ class Server:
         self._health: Health | None = None
         self._server: Transport | None = None
         self._stopping: asyncio.Task[None] | None = None
+
+    def _new_service(self, *, check_values: bool, is_proxy: bool) -> DatastoreService:
+        beside = self._beside
+        make = DatastoreService if beside is None else partial(ReaderService, beside.writer)
+        return make(
+            self._node.datastore if beside is None else self._datastore,
+            limits=self._limits,
+            check_values=check_values,
+            cluster=self._cluster,
+            require_expected=self._node.require_expected,
+            placement=None if is_proxy else lambda: self._node.known_placement,
+            store_failure=self._store_failure,
+            calls=self._calls,
+            gate=self._gate,
+            pulse=self._pulse,
+            combined=None if self._fleet is None else self._fleet.observed,
+        )
 
     def _maintained(self, snapshots: SnapshotReaders | None, *, is_proxy: bool) -> MaintenanceService:
         return MaintenanceService(
@@ -216,29 +231,49 @@ class Server:
             await self._watch.wait(self._wait_s, self._begin_watched)
         self._beating = asyncio.create_task(self._pulse.beat(self._check_soon))
         self._health = Health()
-        methods = [*self._service.methods(), *self._placement.methods(), *self._maintenance.methods()]
+        methods = self._methods()
         if self._tracing is not None:
             methods = self._tracing.traced(methods)
         methods += self._health.methods()
-        server = new_transport(self._transport, self._limits, [*methods, *reflection_of(methods)])
-        tls = self._tls
-        add_port = server.add_insecure_port if tls is None else partial(server.add_secure_port, files=tls)
-        address = listen_on(add_port, self._address, resolved)
-        await server.start()
-        self._server = server
-        self._address = address
+        shares_port = self._beside is not None
+        server = new_transport(
+            self._transport, self._limits, [*methods, *reflection_of(methods)], shares_port=shares_port
+        )
+        self._address = await self._listen(server, resolved)
         # A proxy's own placement is unknown until its nodes answer.
         info = self._cluster if self._membership is not None else self._cluster.named_by(self._node.known_placement)
-        _log.info("serving %s at %s (pid %d)", _served(self._datastore, info), self.url, os.getpid())
+        _log.info("%s %s at %s (pid %d)", self._verb("serving"), _served(self._datastore, info), self.url, os.getpid())
         if self._membership is None:
             await self._report(True)
             if self._watch is not None:
                 self._following = asyncio.create_task(self._watch.follow())
+            if self._beside is not None:
+                self._following = asyncio.create_task(self._beside.node.follow(partial(self._report, True)))
         else:
             await self._membership.check()
             await self._report(not self._membership.differences)
             follow = self._membership.follow(self._report)
             self._following = asyncio.create_task(follow)
+
+    def _methods(self) -> list[ServedMethod]:
+        """Every RPC, apart from those of the standard services."""
+        if self._beside is not None:
+            return [*self._service.methods(), *self._beside.admin_methods(self._calls, self._gate)]
+        return [*self._service.methods(), *self._placement.methods(), *self._maintenance.methods()]
+
+    async def _listen(self, server: Transport, resolved: Sequence[Address]) -> Address:
+        """Start the transport. Returns the address with its port."""
+        tls, address = self._tls, self._address
+        add_port = server.add_insecure_port if tls is None else partial(server.add_secure_port, files=tls)
+        if self._fleet is not None:
+            server.add_insecure_port(self._fleet.open_socket())
+        elif self._beside is not None:
+            listen_together(add_port, address, self._beside.addresses)
+        else:
+            address = listen_on(add_port, address, resolved)
+        await server.start()
+        self._server = server
+        return address if self._fleet is None else await self._fleet.start(address, resolved)
 
     async def _begin(self) -> None:
         """Enforce the placement in the node's records, or a first one if there are none."""
@@ -321,7 +356,7 @@ class Server:
     async def _samples(self) -> Iterable[Sample]:
         from datastore_server.metrics.samples import samples
 
-        return samples(await self._service.observe(), serves=not await self._why_not_ready())
+        return samples(await self.observe(), serves=not await self._why_not_ready())
 
     async def _why_not_ready(self) -> str:
         """Why the server should get no calls now; empty if it should."""
@@ -333,6 +368,17 @@ class Server:
         if failure is not None:
             return str(failure)
         return "" if self._serves else "the nodes do not match the configuration: see datastore status"
+
+    async def observe(self) -> Observation:
+        """The state of the server."""
+        return await self._service.observe()
+
+    def reload(self) -> None:
+        """Read changed certificates and other files again, in all processes of the server."""
+        _log.info("SIGHUP: reading changed certificates and other files again")
+        reload_all()
+        if self._fleet is not None:
+            self._fleet.reload()
 
     def _check_soon(self, beat: int) -> None:
         """Log what is nearly full, and which certificates expire soon; each text once, until there are no warnings."""
@@ -357,12 +403,15 @@ class Server:
 
     async def _stop(self) -> None:
         try:
+            if self._fleet is not None:
+                # They have the clients.
+                await self._fleet.stop(self._drain_s + self._grace_s)
             for task in (self._following, self._loading, self._beating):
                 if task is not None:
                     task.cancel()
             if self._server is not None and self._health is not None:
                 await self._health.enter_graceful_shutdown()
-                await asyncio.sleep(self._drain_s)
+                await asyncio.sleep(0 if self._fleet is not None else self._drain_s)
                 self._health.end_watches()
                 ends_at = time.monotonic() + self._grace_s
                 await self._service.drain(self._grace_s)
@@ -386,7 +435,13 @@ class Server:
             if self._tracing is not None:
                 await self._tracing.aclose()
             if self._server is not None:
-                _log.info("stopped serving at %s; calls: %s", self.url, self._calls.summary() or "none")
+                _log.info(
+                    "%s at %s; calls: %s", self._verb("stopped serving"), self.url, self._calls.summary() or "none"
+                )
+
+    def _verb(self, verb: str) -> str:
+        """The beginning of a log line about the whole process."""
+        return verb if self._beside is None else f"worker {self._beside.number} {verb}"
 
     async def __aenter__(self) -> Self:
         try:
@@ -427,7 +482,7 @@ async def run_until_stopped(server: Server, ready: Callable[[], object] | None =
     """
     stopped = asyncio.Event()
     handle_stop_signals(stopped.set)
-    handle_reload_signal(_reload, stopped.set)
+    handle_reload_signal(server.reload, stopped.set)
     thresholds, interval_s = gc.get_threshold(), sys.getswitchinterval()
     gc.set_threshold(GC_OBJECTS, *thresholds[1:])
     # Loaded modules are never freed; traversing them in each collection blocked the event loop for up to 100 ms.
@@ -449,8 +504,3 @@ async def run_until_stopped(server: Server, ready: Callable[[], object] | None =
         gc.set_threshold(*thresholds)
         sys.setswitchinterval(interval_s)
         leave_signals()
-
-
-def _reload() -> None:
-    _log.info("SIGHUP: reading changed certificates and other files again")
-    reload_all()

@@ -250,6 +250,7 @@ class Cluster:
             ("--durability", shard.durability),
             ("--state-dir", shard.state_dir),
             ("--wait", shard.wait_s),
+            ("--workers", shard.workers),
         ):
             arguments += [] if value is None else [option, str(value)]
         for option, path in (self.config.tls.listening() | self.config.auth.listening()).items():

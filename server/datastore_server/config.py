@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,7 +28,7 @@ from datastore_server.auth_config import AuthConfig
 from datastore_server.documents import converted, parse_toml, read_text, valid, within
 from datastore_server.limits import Limits, limits_of
 from datastore_server.operating import LogConfig, MetricsConfig
-from datastore_server.store_urls import STORE_FORMS, Durability, parse_store_url
+from datastore_server.store_urls import MOST_WORKERS, STORE_FORMS, Durability, parse_store_url, require_workers
 from datastore_server.tls_config import TlsConfig
 
 __all__ = [
@@ -126,6 +127,7 @@ class ShardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     durability: Annotated[Durability | None, valid('"sync" or "async"')] = None
     state_dir: Annotated[str | None, valid("a directory for the record of the node's placement")] = None
     wait_s: Annotated[Annotated[float, msgspec.Meta(ge=0)] | None, valid("seconds, 0 or more")] = None
+    workers: Annotated[int | None, valid(f"the number of processes that read, 1 to {MOST_WORKERS}")] = None
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -204,6 +206,7 @@ def show_config(config: Config) -> str:
             shard,
             store=None if shard.store is None else hidden(shard.store),
             wait_s=WAIT_S if shard.wait_s is None else shard.wait_s,
+            workers=1 if shard.workers is None else shard.workers,
         )
         for shard in config.shards
     ]
@@ -371,6 +374,7 @@ def _with_one_durability(shard: ShardConfig, at: str, base: Path) -> ShardConfig
         return msgspec.structs.replace(shard, durability=shard.durability or "sync")
     store = within(f"{at}.store: ", lambda text: parse_store_url(text, base=base), shard.store)
     durability = within(f"{at}.durability: ", store.with_durability, shard.durability).durability or shard.durability
+    within(f"{at}.workers: ", partial(require_workers, store), 1 if shard.workers is None else shard.workers)
     if durability is None and store.kind in ("memory", "lmdb", "file"):
         durability = "sync"
     state_dir = None if shard.state_dir is None else str(base / shard.state_dir)

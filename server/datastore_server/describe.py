@@ -142,9 +142,11 @@ def without_contents(full: service_pb2.DescribeStoreResponse) -> service_pb2.Des
         server_version=full.server_version,
         limits=full.limits,
         durability=full.durability,
+        transport_security=full.transport_security,
         push_down=full.push_down,
         answers_queries=full.answers_queries,
         features=full.features,
+        status=full.status if full.HasField("status") else None,
     )
 
 

@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -24,7 +25,7 @@ except ImportError:
     # Windows has no such limit.
     resource = None  # type: ignore[assignment]
 
-__all__ = ["listen_on", "open_many_files", "resolve"]
+__all__ = ["Reserved", "listen_on", "listen_together", "open_many_files", "reserve", "resolve"]
 
 #: How many ports to try until one is free on each address of a name.
 FREE_PORT_ATTEMPTS = 20
@@ -69,6 +70,38 @@ def listen_on(add_port: Callable[[str], int], address: Address, resolved: Sequen
     if len(resolved) == 1 and not address.port:
         # With one address, the system selects a free port.
         return replace(address, port=_add(add_port, address, resolved[0]))
+    here = _free(address, resolved)
+    for one in here:
+        _add(add_port, address, one)
+    return replace(address, port=here[0].port)
+
+
+class Reserved(NamedTuple):
+    """An address that some processes listen at together: `address` with its port, and the addresses of its host."""
+
+    address: Address
+    here: list[Address]
+    #: What keeps others away until it is closed.
+    held: list[socket.socket]
+
+
+def reserve(address: Address, resolved: Sequence[Address]) -> Reserved:
+    """Find the port like `listen_on`, for processes that `listen_together`. Raises ConfigError like `listen_on`."""
+    here = _free(address, resolved)
+    with ExitStack() as stack:
+        held = [stack.enter_context(_bound(one, shared=True)) for one in here]
+        stack.pop_all()
+    return Reserved(replace(address, port=here[0].port), here, held)
+
+
+def listen_together(add_port: Callable[[str], int], address: Address, here: Sequence[Address]) -> None:
+    """Make a server listen at an address that another process has reserved, beside others that do the same."""
+    for one in here:
+        _add(add_port, address, one)
+
+
+def _free(address: Address, resolved: Sequence[Address]) -> list[Address]:
+    """Those of the addresses that this machine has, with a port that is free on all of them."""
     attempts = 1 if address.port else FREE_PORT_ATTEMPTS
     while True:
         attempts -= 1
@@ -79,9 +112,7 @@ def listen_on(add_port: Callable[[str], int], address: Address, resolved: Sequen
         if not here or not attempts:
             where, error = (taken or failures)[0]
             raise _cannot(address, where, _reason(error)) from error
-    for one in here:
-        _add(add_port, address, one)
-    return replace(address, port=here[0].port)
+    return here
 
 
 def _add(add_port: Callable[[str], int], address: Address, one: Address) -> int:
@@ -107,8 +138,8 @@ def _probe(resolved: Sequence[Address]) -> tuple[list[Address], list[tuple[Addre
     return here, failures
 
 
-def _bound(address: Address) -> socket.socket:
-    """A socket that listens on exactly this address, with the options that gRPC uses."""
+def _bound(address: Address, *, shared: bool = False) -> socket.socket:
+    """A socket that listens on exactly this address, with the options that gRPC uses; or is bound beside others."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     found = socket.getaddrinfo(address.host, address.port, family, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     probe = socket.socket(family, socket.SOCK_STREAM)
@@ -117,9 +148,12 @@ def _bound(address: Address) -> socket.socket:
         if family == socket.AF_INET6:
             # [::] also accepts IPv4.
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if shared:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         probe.bind(found[0][4])
-        # Two sockets can be bound to an address if both allow reuse, but only one can listen.
-        probe.listen(1)
+        if not shared:
+            # Two sockets can be bound to an address if both allow reuse, but only one can listen.
+            probe.listen(1)
     except BaseException:
         probe.close()
         raise

@@ -42,6 +42,8 @@ class Observation:
     uptime_s: float = 0.0
     #: The maximum delay of the event loop in recent seconds: calls waited this long before they began. In seconds.
     lag_s: float = 0.0
+    #: The readers that run, of a server that has them; otherwise None.
+    workers: int | None = None
     #: What an operator should act on soon.
     warnings: Sequence[str] = ()
 

@@ -23,7 +23,7 @@ from datastore_server.calls import CallLog
 from datastore_server.interceptors import guard
 from datastore_server.limits import RequestLimit
 
-__all__ = ["Completion", "admin_methods", "checked", "handlers_of", "parse_request"]
+__all__ = ["Completion", "admin_methods", "checked", "handlers_of", "method_name", "parse_request"]
 
 _log = logging.getLogger("datastore.server")
 
@@ -42,7 +42,12 @@ def handlers_of(descriptor: ServiceDescriptor, service: object) -> Iterator[tupl
     Raises AttributeError for an RPC that `service` has no method for.
     """
     for method in descriptor.methods:
-        yield method, getattr(service, _WORDS.sub("_", method.name).lower())
+        yield method, getattr(service, method_name(method))
+
+
+def method_name(method: MethodDescriptor) -> str:
+    """The name of the method that handles an RPC."""
+    return _WORDS.sub("_", method.name).lower()
 
 
 def admin_methods(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,7 @@ from datastore_server.config import (
 from datastore_server.documents import converted, parse_toml, read_text, valid, within
 from datastore_server.limits import Limits, limits_of
 from datastore_server.operating import LogConfig, MetricsConfig
-from datastore_server.store_urls import StoreUrl, parse_store_url
+from datastore_server.store_urls import MOST_WORKERS, StoreUrl, parse_store_url, require_workers
 from datastore_server.tls_config import TlsConfig
 
 __all__ = ["ServerConfig", "load_server", "parse_server", "show_server"]
@@ -43,6 +44,7 @@ class _Server(msgspec.Struct, frozen=True):
     listen: Annotated[str, valid("HOST:PORT, e.g. 127.0.0.1:7420")] = DEFAULT_LISTEN
     state_dir: Annotated[str | None, valid("a directory for the record of the node's placement")] = None
     wait_s: Annotated[Annotated[float, msgspec.Meta(ge=0)], valid("seconds, 0 or more")] = WAIT_S
+    workers: Annotated[int, valid(f"the number of processes that read, 1 to {MOST_WORKERS}")] = 1
     limits: Annotated[dict[str, Any], valid(f"a table with any of {', '.join(Limits.settable())}")] = {}
 
 
@@ -66,6 +68,7 @@ class ServerConfig:
     listen: str
     state_dir: Path | None
     wait_s: float
+    workers: int
     limits: Limits
     tls: TlsConfig
     metrics: MetricsConfig
@@ -93,11 +96,14 @@ def parse_server(text: str, *, source: str, base: Path = Path()) -> ServerConfig
     within(f"{source}: server.listen: ", parse_address, server.listen)
     if read.metrics.listen is not None:
         within(f"{source}: metrics.listen: ", parse_metrics_address, read.metrics.listen)
+    store = _store(document, server.store, source, base)
+    within(f"{source}: server.workers: ", partial(require_workers, store), server.workers)
     return ServerConfig(
-        _store(document, server.store, source, base),
+        store,
         server.listen,
         None if server.state_dir is None else base / server.state_dir,
         server.wait_s,
+        server.workers,
         limits,
         read.tls.checked(source, base),
         read.metrics,
@@ -126,6 +132,7 @@ def show_server(config: ServerConfig) -> str:
         "listen": config.listen,
         "state_dir": None if config.state_dir is None else str(config.state_dir),
         "wait_s": config.wait_s,
+        "workers": config.workers,
     }
     tables = [show_tree(config.store.tree)] if named else []
     watched = [dump_tls(config.tls), dump_auth(config.auth), *dump_operating(config.metrics, config.log)]

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.rpc import status_pb2
@@ -62,7 +62,6 @@ SERVICE: str = _DESCRIPTOR.full_name
 _log = logging.getLogger("datastore.server")
 
 _T = TypeVar("_T")
-_Stream: TypeAlias = streaming.QueryStream | watching.WatchStream | matching.MatchingStream
 
 #: If no call arrives for this long, in seconds, none is on its way; and how long to wait for that.
 QUIET_S = 0.02
@@ -82,6 +81,11 @@ _KEY_REQUESTS = frozenset({"Get", "Delete", "Touch", "Contains", "DescribeStore"
 _LONG_REQUESTS = frozenset({"Query", "ListEntries", "Aggregate", "Watch", "DeleteMatching", "PatchMatching"})
 
 
+class _Stream(Protocol):
+    def interrupt(self, error: DatastoreError) -> None:
+        """End with this error."""
+
+
 class DatastoreService:
     """Serves one Datastore. A method takes the bytes of a request, and returns those of the response.
 
@@ -89,7 +93,8 @@ class DatastoreService:
     forwards values unread. `require_expected` raises for callers that expect a different server, see `expecting`.
     With a `gate` only the callers that it knows are served, each within its rights.
     `placement` returns the node's placement, and `store_failure` why its store does not answer, or None. Calls are
-    recorded in `calls`, and `pulse` is that of the server.
+    recorded in `calls`, and `pulse` is that of the server. `combined` adds what other processes of the server have
+    observed to what is observed here.
     """
 
     def __init__(
@@ -105,7 +110,9 @@ class DatastoreService:
         calls: CallLog | None = None,
         pulse: Pulse | None = None,
         gate: Gate | None = None,
+        combined: Callable[[Observation], Observation] | None = None,
     ) -> None:
+        self._combined = combined
         self._datastore = datastore if gate is None else AuthorizedDatastore(datastore)
         self._gate = gate
         self._pulse = pulse or Pulse()
@@ -312,8 +319,7 @@ class DatastoreService:
             self._require_readable(query)
             await call.send(builder.finish_again())
             return
-        if self._is_draining:
-            raise _shutting_down("; continue by the last token")
+        self._check_continues()
         set_batch_bytes(builder.read_bytes)
         set_sort_budget(self._sorts)
         with self._open_streams.one_more(call.peer()):
@@ -329,6 +335,11 @@ class DatastoreService:
         """Require the rights for a finished query, which is answered without the store that checks them otherwise."""
         if self._gate is not None:
             caller().require_scope(Right.READ, query.key)
+
+    def _check_continues(self) -> None:
+        """Raise UnavailableError if streams are ending."""
+        if self._is_draining:
+            raise _shutting_down("; continue by the last token")
 
     @contextmanager
     def _interruptible(self, stream: _Stream) -> Iterator[None]:
@@ -383,8 +394,7 @@ class DatastoreService:
     async def watch(self, request: bytes, call: Call) -> None:
         """Watch: a stream of changes and heartbeats, at the client's pace."""
         query, asked = await checked(self._requests.watch, request, self._checks)
-        if self._is_draining:
-            raise _shutting_down("; continue by the last token")
+        self._check_continues()
         if not asked.resume_token and self._require_expected is not None:
             check_expected(call, self._require_expected)
         changes = query.replaced(keys_only=False)
@@ -416,8 +426,7 @@ class DatastoreService:
         await self._run_matching(asked, token, service_pb2.PatchMatchingResponse, call)
 
     async def _run_matching(self, asked: MatchingWrite, token: bytes, response: Any, call: Call) -> None:
-        if self._is_draining:
-            raise _shutting_down("; continue by the last token")
+        self._check_continues()
         set_sort_budget(self._sorts)
         with self._open_streams.one_more(call.peer()):
             run = MatchingRun(self._datastore, asked, token or None)
@@ -433,24 +442,27 @@ class DatastoreService:
         Callers that may not read everything get only what clients need: limits and features.
         """
         parse_request(service_pb2.DescribeStoreRequest, request)
-        seen = await self.observe()
-        response = describe.describe_store(seen.description, self._limits, seen.cluster, seen.answers)
+        response = await self._described()
         if self._gate is not None and not caller().may(Right.READ, ROOT):
             response = describe.without_contents(response)
-        else:
-            response.load.CopyFrom(load_of(seen))
-            response.warnings.extend(seen.warnings)
+        return response.SerializeToString()
+
+    async def _described(self) -> service_pb2.DescribeStoreResponse:
+        seen = await self.observe()
+        response = describe.describe_store(seen.description, self._limits, seen.cluster, seen.answers)
+        response.load.CopyFrom(load_of(seen))
+        response.warnings.extend(seen.warnings)
         response.transport_security = self.protection.security
         if seen.failure is not None:
             response.status.CopyFrom(item_status(seen.failure, "DescribeStore"))
-        return response.SerializeToString()
+        return response
 
     async def observe(self) -> Observation:
         """The state of the server. A proxy asks its shards, which takes at most a second."""
         answers = await self._probes.answers()
         placement = None if self._placement is None else self._placement()
         description = self._datastore.describe()
-        return Observation(
+        seen = Observation(
             description=description,
             cluster=self._cluster if placement is None else self._cluster.named_by(placement),
             answers=answers,
@@ -462,6 +474,7 @@ class DatastoreService:
             lag_s=self._pulse.lag_s,
             warnings=[*space_warnings(description), *self.protection.warnings()],
         )
+        return seen if self._combined is None else self._combined(seen)
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new calls, and end active ones: streams at once, others when they are done or after `grace_s`.

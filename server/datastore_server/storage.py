@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from datastore import wire
 from datastore.aio import Datastore, DictDatastore, SerializerShimDatastore
@@ -41,6 +41,15 @@ __all__ = ["IDLE_STREAM_S", "Storage", "behind_tiers", "open_storage"]
 IDLE_STREAM_S = 2.0
 
 
+class SharedFiles(NamedTuple):
+    """A store that other processes can read: its directory, and how large its file may become, in bytes."""
+
+    directory: Path
+    max_map_bytes: int
+    #: Called when one of the processes has ended.
+    forget_readers: Callable[[], None]
+
+
 @dataclass(frozen=True)
 class Storage:
     """A store of WireValues, and what its node needs besides it. Its server must close `datastore` and `system`."""
@@ -52,6 +61,8 @@ class Storage:
     watched: str = ""
     #: What reads snapshots of the store; None if it has none.
     snapshots: SnapshotReaders | None = None
+    #: What other processes need to read the store; None if they cannot.
+    shared: SharedFiles | None = None
 
 
 def open_storage(
@@ -72,7 +83,8 @@ def open_storage(
         blocking = tree.open_as(cluster, shard)
         lazy = SerializerShimDatastore(lift(blocking), wire.lazy)
         snapshots = SnapshotReaders(blocking.directory, blocking.forget_readers)
-        return Storage(lazy, EngineSystemSpace(blocking), Listing(lazy), snapshots=snapshots)
+        shared = SharedFiles(blocking.directory, tree.max_size, blocking.forget_readers)
+        return Storage(lazy, EngineSystemSpace(blocking), Listing(lazy), snapshots=snapshots, shared=shared)
     if any(tree.parts()):
         # Before the stores are opened: if there is no place for the records, none has to be closed again.
         system = _system_of(None, url, shard, state_dir)

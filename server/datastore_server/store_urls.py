@@ -6,6 +6,7 @@ Pure: text in, data out, or a ConfigError that says what is valid. Opens no stor
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -16,13 +17,26 @@ from datastore.model.options import DIRECTORY
 from datastore.model.urls import SCHEME, hidden, options_of, shown, without_options
 from datastore.spec import Config, parse_url
 
-__all__ = ["SERIALIZERS", "STORE_FORMS", "Durability", "SerializerName", "StoreUrl", "lmdb_url", "parse_store_url"]
+__all__ = [
+    "MOST_WORKERS",
+    "SERIALIZERS",
+    "STORE_FORMS",
+    "Durability",
+    "SerializerName",
+    "StoreUrl",
+    "lmdb_url",
+    "parse_store_url",
+    "require_workers",
+]
 
 Durability = Literal["sync", "async"]
 SerializerName = Literal["plain", "json", "wire"]
 
 SERIALIZERS: tuple[str, ...] = get_args(SerializerName)
 STORE_FORMS = "lmdb:///DIRECTORY, memory: or another store URL"
+
+#: How many processes may read one store: more than there are cores are not faster, and each takes some 80 MB.
+MOST_WORKERS = 64
 
 #: The kinds that store values in wire form, without a serializer.
 _WITHOUT_SERIALIZER = ("memory", "lmdb", "grpc")
@@ -106,6 +120,22 @@ def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:
 def lmdb_url(directory: Path) -> str:
     """The URL of LMDB in a directory."""
     return _absolute("lmdb:", directory)
+
+
+def require_workers(store: StoreUrl, workers: int) -> None:
+    """Raise ConfigError if so many workers cannot serve a store on this system."""
+    if workers == 1:
+        return
+    if not 1 <= workers <= MOST_WORKERS:
+        raise ConfigError(f"workers must be from 1 to {MOST_WORKERS}, got {workers}")
+    if store.kind != "lmdb":
+        raise ConfigError(
+            f"{store} is served by one process: several workers can read only lmdb: itself; leave workers out"
+        )
+    if sys.platform != "linux":
+        raise ConfigError(
+            "several workers need Linux, where processes share the connections of one address: leave workers out"
+        )
 
 
 def _serializer(name: str | None, kind: str, text: str) -> SerializerName | None:

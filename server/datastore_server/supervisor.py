@@ -10,7 +10,10 @@ import logging
 import os
 import socket
 
-__all__ = ["ready", "stopping"]
+__all__ = ["NOTIFY_SOCKET", "ready", "stopping"]
+
+#: The variable of the environment that names the socket.
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
 
 _log = logging.getLogger("datastore.server")
 
@@ -26,7 +29,7 @@ def stopping() -> None:
 
 
 def _notify(*assignments: str) -> None:
-    address = os.environ.get("NOTIFY_SOCKET", "")
+    address = os.environ.get(NOTIFY_SOCKET, "")
     if not address:
         return
     # An address that begins with @ is in the abstract namespace.

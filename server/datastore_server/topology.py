@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from datastore.aio import Datastore
 from datastore.engine.placement import Member, Placement, first_placement
 from datastore_client.aio.remote import RemoteDatastore
@@ -23,9 +25,11 @@ from datastore_server.maintenance.readers import SnapshotReaders
 from datastore_server.membership import Membership
 from datastore_server.placement.listing import Listing
 from datastore_server.placement.system import SystemSpace
-from datastore_server.storage import IDLE_STREAM_S, behind_tiers, open_storage
-from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
+from datastore_server.storage import IDLE_STREAM_S, SharedFiles, behind_tiers, open_storage
+from datastore_server.store_urls import Durability, StoreUrl, parse_store_url, require_workers
 from datastore_server.verified import MemberDatastore, MembersDatastore, VerifiedDatastore
+from datastore_server.workers.fleet import SOCKETS, Fleet
+from datastore_server.workers.messages import Assignment
 
 __all__ = ["NODE_TIMEOUT_S", "Topology", "build_node", "build_proxy"]
 
@@ -51,6 +55,8 @@ class Topology:
     watched: str = ""
     #: The shard and placement to give the node if it is empty and unplaced.
     place_as: tuple[str, Placement] | None = None
+    #: The processes that read beside this one; None if it is alone.
+    fleet: Fleet | None = None
     #: The nodes of a proxy; None for a node.
     membership: Membership | None = None
 
@@ -67,15 +73,19 @@ def build_node(
     shard: str | None = None,
     config: Config | None = None,
     state_dir: Path | None = None,
+    workers: int = 1,
+    assignment: Assignment | None = None,
 ) -> Topology:
     """A node on any storage.
 
     `cluster` and `shard` are recorded in a new data directory and must match those in an existing one. With `config`,
     an empty, unplaced node gets the first placement of that cluster when it is served. `state_dir` is as for
     `open_storage`. Raises StoreLockedError if another process uses the directory, StoreFormatError if it belongs to
-    another cluster or shard. Call it in a running event loop for a store on another server.
+    another cluster or shard. Several `workers` get this assignment, completed by what they read: ConfigError if they
+    cannot read this store. Call it in a running event loop for a store on another server.
     """
     info = ClusterInfo(cluster_name=cluster or "", shard_name=shard or "")
+    require_workers(store, workers)
     place_as = None if config is None or shard is None else (shard, _first_placement(config))
     storage = open_storage(store.with_durability(durability), cluster=cluster, shard=shard, state_dir=state_dir)
     return Topology(
@@ -86,7 +96,20 @@ def build_node(
         snapshots=storage.snapshots,
         watched=storage.watched,
         place_as=place_as,
+        fleet=None if workers == 1 else _fleet(workers, assignment or Assignment(), storage.shared),
     )
+
+
+def _fleet(workers: int, assignment: Assignment, files: SharedFiles | None) -> Fleet:
+    if files is None:
+        raise TypeError("this store cannot be shared, see `require_workers`")
+    found = replace(
+        assignment,
+        directory=str(files.directory),
+        max_map_bytes=files.max_map_bytes,
+        sockets=str(files.directory / SOCKETS),
+    )
+    return Fleet(workers, found, files.forget_readers)
 
 
 def _first_placement(config: Config) -> Placement:

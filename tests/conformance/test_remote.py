@@ -11,6 +11,7 @@ import pytest
 from datastore import wire
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.testing.conformance import DatastoreConformance
 from datastore_client.aio import connect as aio_connect
 from datastore_client.config import GrpcConfig
@@ -64,6 +65,24 @@ class TestAsyncRemoteMemory(Remote, AsyncConformance):
 
     async def inspect(self, store: Any, key: Key) -> Any:
         return await self.cluster.inspect(key)
+
+
+@pytest.fixture(scope="module")
+def read_by_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[clusters.Background, clusters.Cluster]]:
+    """A node whose clients call its workers."""
+    directory = tmp_path_factory.mktemp("workers")
+    with clusters.background() as background, background.running(clusters.node(directory, workers=2)) as cluster:
+        yield background, cluster
+
+
+@pytest.mark.long("the same of a node with workers")
+class TestRemoteWorkers(TestRemoteLMDB):
+    @pytest.fixture
+    def store(self, read_by_workers: tuple[clusters.Background, clusters.Cluster]) -> Any:
+        self.background, self.cluster = read_by_workers
+        with GrpcConfig(url=self.cluster.url).open() as store:
+            store.delete_matching(Query(Key("/"), recursive=True)).finish()
+            yield store
 
 
 @pytest.mark.long

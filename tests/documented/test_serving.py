@@ -18,7 +18,7 @@ from tests.support.commands import server_process
 from tests.support.engines import Engine, engine
 from tests.support.waiting import PATIENCE_S
 
-FILES, REDIS, MONGODB = blocks(SERVING, "sh")
+FILES, REDIS, MONGODB, WORKERS = blocks(SERVING, "sh")
 
 
 def typed(text: str, directory: Path, **addresses: str) -> list[str]:
@@ -78,6 +78,11 @@ def test_mongodb(mongodb_server: Engine, tmp_path: Path) -> None:
         document = client["flights"]["datastore"].find_one({"_id": "/Airport:LSZS"})
         assert (document["path"], document["value"]["elevation"]) == ("/Airport", 1707)
         client.drop_database("flights")
+
+
+def test_several_processes(tmp_path: Path) -> None:
+    _, greeting = typed(WORKERS, tmp_path)
+    assert greeting == '"hello"'
 
 
 def test_the_composition_is_a_configuration(tmp_path: Path) -> None:

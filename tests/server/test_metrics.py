@@ -26,6 +26,8 @@ from datastore_server.metrics import http
 from datastore_server.metrics.definitions import METRICS
 from datastore_server.metrics.http import CONNECTIONS
 from datastore_server.service import DatastoreService
+from datastore_server.store_urls import parse_store_url
+from datastore_server.topology import build_node
 from tests.support.certificates import write_files, write_pair
 from tests.support.clusters import proxy
 from tests.support.metrics import metrics, page
@@ -134,6 +136,9 @@ async def test_every_metric_that_is_defined_is_reported_and_no_other(tmp_path: P
     async with serve(aio.DictDatastore(), metrics=ANYWHERE) as node, connect(node.url) as remote:
         async with remote.watch(Query(Key("/a"))):
             seen |= (await metrics(url_of(node))).labels
+    workers = build_node(parse_store_url(f"lmdb:{tmp_path / 'workers'}"), workers=2)
+    async with serve(workers.datastore, **workers.settings(), metrics=ANYWHERE) as node:
+        seen |= (await metrics(url_of(node))).labels
     ours = {name: labels for name, labels in seen.items() if not name.startswith("process_")}
     assert ours == {metric.name: set(metric.labels) for metric in METRICS.values()}
     assert "process_resident_memory_bytes" in seen

@@ -60,7 +60,7 @@ class Node:
         return [found.key async for found in cursor.entries() if found.key]
 
 
-LONG = [pytest.param(kind, marks=pytest.mark.long) for kind in ("memory", "file", "mongodb")]
+LONG = [pytest.param(kind, marks=pytest.mark.long) for kind in ("memory", "workers", "file", "mongodb")]
 
 
 @pytest.fixture(params=["lmdb", *LONG])

@@ -22,7 +22,7 @@ from tests.server.conftest import Start
 from tests.support.placements import PlacedServer, keys_of, placement
 from tests.support.storages import Storages
 
-STORES = ["memory", "lmdb", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("file", "mongodb"))]
+STORES = ["memory", "lmdb", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("workers", "file", "mongodb"))]
 
 
 class Node:

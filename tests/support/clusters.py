@@ -53,9 +53,9 @@ def _store(directory: Path | None) -> StoreUrl:
 
 
 @asynccontextmanager
-async def node(directory: Path | None = None) -> AsyncIterator[Cluster]:
-    """One node, on LMDB in `directory` or in memory."""
-    topology = build_node(_store(directory), durability="async")
+async def node(directory: Path | None = None, *, workers: int = 1) -> AsyncIterator[Cluster]:
+    """One node, on LMDB in `directory` or in memory. Several `workers` answer reads in their own processes."""
+    topology = build_node(_store(directory), durability="async", workers=workers)
     async with serve(topology.datastore, **topology.settings()) as server:
         yield Cluster([server], [topology.datastore])
 

@@ -120,12 +120,13 @@ class ClusterProcesses:
 
 
 @contextmanager
-def node(directory: Path, *, name: str = "", changes: bool = False) -> Iterator[ServerProcess]:
-    """A node on LMDB in `directory`. With `changes` it keeps a log of them."""
+def node(directory: Path, *, name: str = "", changes: bool = False, workers: int = 1) -> Iterator[ServerProcess]:
+    """A node on LMDB in `directory`. With `changes` it keeps a log of them. Several `workers` answer reads."""
     identity = ["--cluster", "test", "--shard", name] if name else []
     log = directory.with_suffix(".log")
     store = f"lmdb://{directory.absolute()}{'?changes=true' if changes else ''}"
-    process = ServerProcess("serve", store, *identity, log=log, directory=directory)
+    shared = ["--workers", str(workers)] if workers > 1 else []
+    process = ServerProcess("serve", store, *identity, *shared, log=log, directory=directory)
     try:
         process.start()
         yield process

@@ -29,7 +29,9 @@ class Storages:
     """Storages of one kind below a directory. Close it to end the servers that it started itself."""
 
     def __init__(self, kind: str, directory: Path, request: pytest.FixtureRequest, *, options: str = "") -> None:
-        self.kind = kind
+        #: With `workers` it is LMDB, read by two processes of each node.
+        self.workers = 2 if kind == "workers" else 1
+        self.kind = "lmdb" if kind == "workers" else kind
         self.options = options
         self._directory = directory
         self._request = request
@@ -74,6 +76,7 @@ class Storages:
 
     def build(self, name: str, **settings: Any) -> Topology:
         """A node on the storage."""
+        settings.setdefault("workers", self.workers)
         return build_node(parse_store_url(self.url(name)), state_dir=self.state_dir(name), **settings)
 
     def close(self) -> None:

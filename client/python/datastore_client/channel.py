@@ -55,20 +55,32 @@ STREAM_OPTIONS: tuple[tuple[str, Any], ...] = (
 #: The default port of servers.
 DEFAULT_PORT = 7420
 
+_SOCKET = "unix:/"
 _URL = re.compile(r"(?P<scheme>grpcs?)://(?P<servers>[^\s/]+)/?")
 _SERVER = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]+)(:(?P<port>[0-9]{1,5}))?")
 
 
 class Target(NamedTuple):
-    """A server: its `HOST:PORT`, and whether it is reached over TLS."""
+    """A server: its `HOST:PORT`, or `unix:` and the path of its socket, and whether it is reached over TLS."""
 
     address: str
     is_secure: bool
 
     @property
+    def is_socket(self) -> bool:
+        """Whether it is a socket of this machine."""
+        return self.address.startswith(_SOCKET)
+
+    @property
     def url(self) -> str:
         """The URL of this server alone."""
-        return f"{'grpcs' if self.is_secure else 'grpc'}://{self.address}"
+        return self.address if self.is_socket else f"{'grpcs' if self.is_secure else 'grpc'}://{self.address}"
+
+    @property
+    def name(self) -> str:
+        """What gRPC resolves."""
+        # Without `dns:`, a host named like one of gRPC's schemes, e.g. `unix`, would be taken for the scheme.
+        return self.address if self.is_socket else f"dns:///{self.address}"
 
 
 def parse_target(url: str) -> Target:
@@ -85,8 +97,10 @@ def parse_target(url: str) -> Target:
 def parse_targets(url: str) -> tuple[Target, ...]:
     """The servers at `grpc://HOST:PORT,HOST:PORT`, in this order: at least one, each as for `parse_target`.
 
-    Raises ConfigError for anything else.
+    `unix:/PATH` is the socket of another process of the same server. Raises ConfigError for anything else.
     """
+    if url.startswith(_SOCKET):
+        return (Target(url, is_secure=False),)
     match = _URL.fullmatch(url)
     if match is None:
         raise _not_an_address(url)

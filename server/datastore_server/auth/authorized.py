@@ -29,7 +29,7 @@ from datastore.model.query import Query
 from datastore_server.auth.callers import Caller, caller
 from datastore_server.auth.rights import ROOT, Right, rights_for
 
-__all__ = ["AuthorizedDatastore"]
+__all__ = ["AuthorizedDatastore", "require_matching"]
 
 
 class AuthorizedDatastore(ShimDatastore):
@@ -61,9 +61,7 @@ class AuthorizedDatastore(ShimDatastore):
 
     def write_matching(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
         """The child's steps. The caller needs `read`, too, because they tell how many entries match."""
-        scope = asked.query.key
-        caller().require_scope(Right.DELETE if asked.changes is None else Right.WRITE, scope)
-        caller().require_scope(Right.READ, scope)
+        require_matching(asked)
         return matching_of(self.child_datastore, asked)
 
     def scan(self, query: Query) -> Scan:
@@ -89,6 +87,13 @@ class AuthorizedDatastore(ShimDatastore):
     def describe(self) -> Description:
         """The child's: the rights of callers are not a part of the composition."""
         return self.child_datastore.describe()
+
+
+def require_matching(asked: MatchingWrite) -> None:
+    """Raise PermissionDeniedError unless the current caller may change these entries, and read them."""
+    scope = asked.query.key
+    caller().require_scope(Right.DELETE if asked.changes is None else Right.WRITE, scope)
+    caller().require_scope(Right.READ, scope)
 
 
 def _readable(who: Caller, key: Key) -> Key:

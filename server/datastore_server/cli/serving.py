@@ -48,11 +48,12 @@ from datastore_server.protection import protection_of
 from datastore_server.server_config import ServerConfig, load_server
 from datastore_server.shard_watch import watching
 from datastore_server.signals import handle_reload_signal, handle_stop_signals
-from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
+from datastore_server.store_urls import MOST_WORKERS, Durability, StoreUrl, parse_store_url, require_workers
 from datastore_server.tls_config import TlsConfig
 from datastore_server.topology import Topology, build_node, build_proxy
 from datastore_server.tracing import Tracing, tracing_of
 from datastore_server.transport import TRANSPORTS, TransportName
+from datastore_server.workers.messages import Assignment
 
 __all__ = ["cluster_command", "proxy_command", "serve_command"]
 
@@ -112,6 +113,13 @@ def _named_limits(context: click.Context, option: click.Parameter, given: Sequen
     help=f"Time to wait at the start for a store that cannot be reached.  [default: {WAIT_S:g}]",
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(1, MOST_WORKERS),
+    metavar="N",
+    help="Number of processes that answer reads, beside one that writes: for lmdb: on Linux.  [default: 1, which also"
+    " writes]",
+)
+@click.option(
     "--limit",
     "limits",
     metavar="NAME=VALUE",
@@ -144,6 +152,7 @@ def serve_command(
     durability: Durability | None,
     state_dir: Path | None,
     wait_s: float | None,
+    workers: int | None,
     limits: dict[str, str],
     cluster_name: str | None,
     shard_name: str | None,
@@ -179,6 +188,7 @@ def serve_command(
         shard=shard_name,
         state_dir=state_dir,
         wait_s=wait_s,
+        workers=workers,
         limits=limits,
         tls=tls,
         auth=AuthConfig(tokens),
@@ -187,6 +197,7 @@ def serve_command(
     if served.store is None:
         raise click.UsageError("name a store: datastore serve lmdb:///DIRECTORY (or memory:, or --config FILE)")
     served.store.with_durability(served.durability)
+    require_workers(served.store, served.workers or 1)
     in_force = limits_of(served.limits)
     parse_address(served.listen or DEFAULT_LISTEN)
     observed = observing(served.metrics, served.log)
@@ -208,8 +219,18 @@ def _job_of(
 ) -> _Job:
     """What a node does. Raises ConfigError for files that are not valid."""
     _check_tokens(served.auth)
+    tls = served.tls.checked(None, Path())
+    assignment = Assignment(
+        insecure=insecure,
+        tls=tls,
+        tokens=served.auth.tokens,
+        limits=limits.shown(),
+        transport=transport,
+        drain_s=DRAIN_S,
+        log=observed.log,
+    )
     return _Job(
-        served.builder(store),
+        served.builder(store, assignment),
         served.listen or DEFAULT_LISTEN,
         insecure,
         *served.announcement,
@@ -217,7 +238,7 @@ def _job_of(
         transport,
         observed,
         WAIT_S if served.wait_s is None else served.wait_s,
-        tls=served.tls.checked(None, Path()).files(),
+        tls=tls.files(),
         tokens=served.auth.tokens,
     )
 
@@ -234,6 +255,7 @@ class _Served:
     config: Config | None = None
     state_dir: Path | None = None
     wait_s: float | None = None
+    workers: int | None = None
     #: By name. Those of the command line override those of the file.
     limits: dict[str, Any] = field(default_factory=dict)
     tls: TlsConfig = field(default_factory=TlsConfig)
@@ -241,10 +263,10 @@ class _Served:
     log: LogConfig = field(default_factory=LogConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
 
-    def builder(self, store: StoreUrl) -> Callable[[], Topology]:
-        """What makes the node."""
+    def builder(self, store: StoreUrl, assignment: Assignment) -> Callable[[], Topology]:
+        """What makes the node, and its workers, which get this assignment."""
         named = {name: getattr(self, name) for name in ("durability", "cluster", "shard", "config", "state_dir")}
-        return partial(build_node, store, **named)
+        return partial(build_node, store, **named, workers=self.workers or 1, assignment=assignment)
 
     @property
     def announcement(self) -> tuple[str, dict[str, str]]:
@@ -275,7 +297,11 @@ def _configured(given: _Served, path: Path) -> _Served:
     if given.shard is None:
         server = load_server(path)
         return given.with_tables(server, server.limits.shown()).completed(
-            store=server.store, listen=server.listen, state_dir=server.state_dir, wait_s=server.wait_s
+            store=server.store,
+            listen=server.listen,
+            state_dir=server.state_dir,
+            wait_s=server.wait_s,
+            workers=server.workers,
         )
     config = load_config(path)
     try:
@@ -301,6 +327,7 @@ def _configured(given: _Served, path: Path) -> _Served:
         config=config,
         state_dir=Path(shard.state_dir) if shard.state_dir else None,
         wait_s=shard.wait_s,
+        workers=shard.workers,
     )
 
 

@@ -22,7 +22,7 @@ from datastore_server.maintenance.progress import RESTORE_RECORD, pack, unpack
 from datastore_server.placement import slots
 from datastore_server.placement.node import PlacedNode
 
-__all__ = ["RESTORING_RETRY_S", "Restores"]
+__all__ = ["RESTORING_RETRY_S", "Restores", "restoring"]
 
 #: Retry delay in seconds for calls refused because the node is being restored.
 RESTORING_RETRY_S = 5.0
@@ -51,7 +51,7 @@ class Restores:
         if kept:
             self._backup, self._restored_key = unpack(kept)
         if self._is_under_way:
-            self._node.datastore.refusal = _refusal(self._backup)
+            self._node.datastore.refusal = restoring(self._backup)
 
     @property
     def _is_under_way(self) -> bool:
@@ -80,7 +80,7 @@ class Restores:
                     "this node holds entries, and a backup is restored only into an empty one; nothing was changed"
                 )
             await self._keep(backup, "")
-            await self._refuse(_refusal(backup))
+            await self._refuse(restoring(backup))
         return ""
 
     async def write(self, backup: str, entries: Sequence[tuple[str, bytes, Metadata]]) -> None:
@@ -166,7 +166,8 @@ def _stamps(batch: Batch) -> list[tuple[int, int, int, int]]:
     return [(0, 0, 0, 0)] * len(batch) if batch.metadata is None else whole_stamps(batch.metadata)
 
 
-def _refusal(backup: str) -> UnavailableError:
+def restoring(backup: str) -> UnavailableError:
+    """What calls raise while a node is restored from a backup."""
     return UnavailableError(
         f"this server is being restored from the backup {backup}, and serves when that is finished: run `datastore"
         " restore` again to finish it, or with --abort to delete what was restored",

@@ -23,10 +23,10 @@ from datastore_server.maintenance.readers import SnapshotReaders
 from datastore_server.maintenance.restores import Restores
 from datastore_server.rpc import Completion, admin_methods, checked, parse_request
 
-__all__ = ["MAINTENANCE_SERVICE", "MaintenanceService"]
+__all__ = ["MAINTENANCE", "MAINTENANCE_SERVICE", "MaintenanceService", "maintenance_limit"]
 
-_DESCRIPTOR = maintenance_pb2.DESCRIPTOR.services_by_name["MaintenanceService"]
-MAINTENANCE_SERVICE: str = _DESCRIPTOR.full_name
+MAINTENANCE = maintenance_pb2.DESCRIPTOR.services_by_name["MaintenanceService"]
+MAINTENANCE_SERVICE: str = MAINTENANCE.full_name
 
 #: A restore carries anything that a node may hold, so it ignores limits that an operator has set since.
 _LIMITS = Limits()
@@ -63,7 +63,7 @@ class MaintenanceService:
 
     def methods(self) -> list[ServedMethod]:
         """Every RPC of the service, for a transport."""
-        return admin_methods(_DESCRIPTOR, self, _request_limit, calls=self._calls, gate=self._gate)
+        return admin_methods(MAINTENANCE, self, maintenance_limit, calls=self._calls, gate=self._gate)
 
     # Snapshots
 
@@ -141,7 +141,8 @@ class MaintenanceService:
         await self._changes.finish(timeout_s)
 
 
-def _request_limit(name: str) -> RequestLimit:
+def maintenance_limit(name: str) -> RequestLimit:
+    """The limit of a method's requests."""
     if name == "RestoreEntries":
         return RequestLimit("message_bytes", _LIMITS.message_bytes)
     return KEY_REQUEST

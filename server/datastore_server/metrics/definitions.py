@@ -35,6 +35,9 @@ _DEFINED = (
         "gauge",
         "The maximum delay of the event loop in the last 10 seconds: calls waited this long before they began.",
     ),
+    Metric(
+        "datastore_workers", "gauge", "The processes that answer reads now, of a server with `--workers` of 2 or more."
+    ),
     # Calls
     Metric("datastore_calls_total", "counter", "Calls that have ended, including those that failed.", _METHOD),
     Metric(

@@ -27,6 +27,8 @@ def samples(seen: Observation, *, serves: bool) -> Iterator[Sample]:
     yield Sample("datastore_serving", serves)
     yield Sample("datastore_warnings", len(seen.warnings))
     yield Sample("datastore_event_loop_lag_seconds", seen.lag_s)
+    if seen.workers is not None:
+        yield Sample("datastore_workers", seen.workers)
     yield from _of_calls(seen)
     yield from _of_stores(seen)
     yield from _of_placement(seen)

@@ -25,7 +25,7 @@ from datastore.model.query import Query
 from datastore_server.counting import counted
 from datastore_server.placement import record, slots, transitions
 from datastore_server.placement.listing import Listing
-from datastore_server.placement.owned import OwnedDatastore, Ownership
+from datastore_server.placement.owned import OwnedDatastore, Ownership, nothing
 from datastore_server.placement.system import MemorySystemSpace, SystemSpace
 
 __all__ = ["PlacedNode"]
@@ -42,14 +42,20 @@ class PlacedNode:
     """Any store as a node, in a cluster or on its own.
 
     Serve `datastore`; nothing else may write to `store`. Call `load` first. Requests are idempotent, and raise
-    PlacementError if they do not fit the current placement.
+    PlacementError if they do not fit the current placement. `look` is as for OwnedDatastore.
     """
 
-    def __init__(self, store: Datastore, system: SystemSpace | None = None, listing: Listing | None = None) -> None:
+    def __init__(
+        self,
+        store: Datastore,
+        system: SystemSpace | None = None,
+        listing: Listing | None = None,
+        look: Callable[[], object] = nothing,
+    ) -> None:
         self.store = store
         self.listing = listing or Listing(store)
         self.system = system or MemorySystemSpace()
-        self.datastore = OwnedDatastore(store, NodePlacement(node_id=""))
+        self.datastore = OwnedDatastore(store, NodePlacement(node_id=""), look)
         #: Held during each change.
         self.changing = asyncio.Lock()
         #: What the node owned before its last move, and the latest version of that time.

@@ -37,7 +37,7 @@ from datastore.model.operations import Operation, ReadOptions, ReadResult, Write
 from datastore.model.query import Query
 from datastore_server.placement.feed import OwnedFeed
 
-__all__ = ["MOVING_RETRY_S", "OwnedDatastore", "Ownership"]
+__all__ = ["MOVING_RETRY_S", "OwnedDatastore", "Ownership", "nothing"]
 
 #: Retry delay in seconds for writes refused because entries are being moved.
 MOVING_RETRY_S = 1.0
@@ -48,6 +48,10 @@ RESUME_RETRY_S = 0.05
 EXPECTED_SHOWN = 200
 
 _NOTHING = bytes(SLOTS)
+
+
+def nothing() -> None:
+    """Nothing but this process changes the placement."""
 
 
 class Ownership:
@@ -129,10 +133,14 @@ class OwnedDatastore(ShimDatastore):
     raise UnavailableError with a retry delay, and reads continue. A query that is active when a move is prepared ends
     with UnavailableError, to be resumed by its token. One that is active when the placement changes ends with
     WrongShardError, because entries it has not reached yet may have moved.
+
+    If another process changes the placement, `look` is called before the placement is looked at, in any thread; it
+    calls `become`, or sets `refusal`, if they have changed.
     """
 
-    def __init__(self, datastore: Datastore, placement: NodePlacement) -> None:
+    def __init__(self, datastore: Datastore, placement: NodePlacement, look: Callable[[], object] = nothing) -> None:
         super().__init__(datastore)
+        self._look = look
         self._ownership = Ownership(placement)
         #: What the node owned before the last move, and the version up to which changes are of that time; 0 if unknown.
         self.former: tuple[Ownership, int] = (self._ownership, 0)
@@ -147,13 +155,18 @@ class OwnedDatastore(ShimDatastore):
     @property
     def ownership(self) -> Ownership:
         """The ownership in force. Raises if it is unknown, or calls for entries are refused."""
+        self._look()
         if self.refusal is not None:
             raise copy(self.refusal)
-        return self.placed_ownership
+        return self._placed()
 
     @property
     def placed_ownership(self) -> Ownership:
         """The ownership in force, also while calls for entries are refused. Raises if it is unknown."""
+        self._look()
+        return self._placed()
+
+    def _placed(self) -> Ownership:
         if self._failure is not None:
             raise copy(self._failure)
         return self._ownership
@@ -202,11 +215,12 @@ class OwnedDatastore(ShimDatastore):
         results = await on_made(
             ownership.require, keys, lambda owned: self.child_datastore.read(owned, options), ReadResult.failed
         )
-        if self._ownership is not ownership:
+        now = self.ownership
+        if now is not ownership:
             # A key may have moved, and been deleted here, before it was read.
             for place, key in enumerate(keys):
-                if results[place].error is None and not self._ownership.owns(key):
-                    results[place] = ReadResult(error=self._ownership.refusal(key))
+                if results[place].error is None and not now.owns(key):
+                    results[place] = ReadResult(error=now.refusal(key))
         return results
 
     async def get(self, key: Key) -> Any:
@@ -215,8 +229,9 @@ class OwnedDatastore(ShimDatastore):
         ownership = self.ownership
         ownership.require(key)
         value = await self.child_datastore.get(key)
-        if self._ownership is not ownership:
-            self._ownership.require(key)
+        now = self.ownership
+        if now is not ownership:
+            now.require(key)
         return value
 
     # Writing
@@ -326,7 +341,7 @@ class OwnedDatastore(ShimDatastore):
         return tally
 
     def _check_continues(self, begun: Ownership) -> None:
-        now = self._ownership
+        now = self.ownership
         if now is begun:
             return
         if not begun.is_open and begun.expectation != now.expectation:

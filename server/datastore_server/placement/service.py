@@ -34,10 +34,10 @@ from datastore_server.placement.node import PlacedNode
 from datastore_server.requests import checked_entry
 from datastore_server.rpc import Completion, admin_methods, checked, parse_request
 
-__all__ = ["PLACEMENT_SERVICE", "PlacementService"]
+__all__ = ["PLACEMENT", "PLACEMENT_SERVICE", "PlacementService", "placement_limit"]
 
-_DESCRIPTOR = placement_pb2.DESCRIPTOR.services_by_name["PlacementService"]
-PLACEMENT_SERVICE: str = _DESCRIPTOR.full_name
+PLACEMENT = placement_pb2.DESCRIPTOR.services_by_name["PlacementService"]
+PLACEMENT_SERVICE: str = PLACEMENT.full_name
 
 
 _RECORD_REQUESTS = frozenset({"PlaceNode", "PrepareMove", "PutRecord"})
@@ -46,6 +46,17 @@ _SLOTS_REQUESTS = frozenset({"ReadSlots", "ClearSlots"})
 _LIMITS = Limits()
 #: Slot summaries per message: about 100 KiB.
 SUMMARIES = 4096
+
+
+def placement_limit(name: str) -> RequestLimit:
+    """The limit of a method's requests."""
+    if name == "WriteSlots":
+        return RequestLimit("message_bytes", _LIMITS.message_bytes)
+    if name in _RECORD_REQUESTS:
+        return RequestLimit("record_request_bytes", RECORD_REQUEST_BYTES)
+    if name in _SLOTS_REQUESTS:
+        return RequestLimit("slots_request_bytes", SLOTS_REQUEST_BYTES)
+    return KEY_REQUEST
 
 
 class PlacementService:
@@ -66,16 +77,7 @@ class PlacementService:
 
     def methods(self) -> list[ServedMethod]:
         """Every RPC of the service, for a transport."""
-        return admin_methods(_DESCRIPTOR, self, self._request_limit, calls=self._calls, gate=self._gate)
-
-    def _request_limit(self, name: str) -> RequestLimit:
-        if name == "WriteSlots":
-            return RequestLimit("message_bytes", _LIMITS.message_bytes)
-        if name in _RECORD_REQUESTS:
-            return RequestLimit("record_request_bytes", RECORD_REQUEST_BYTES)
-        if name in _SLOTS_REQUESTS:
-            return RequestLimit("slots_request_bytes", SLOTS_REQUEST_BYTES)
-        return KEY_REQUEST
+        return admin_methods(PLACEMENT, self, placement_limit, calls=self._calls, gate=self._gate)
 
     # The placement
 

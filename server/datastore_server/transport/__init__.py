@@ -55,8 +55,13 @@ class Transport(Protocol):
         """
 
 
-def new_transport(name: TransportName, limits: Limits, methods: Iterable[ServedMethod]) -> Transport:
-    """The transport of this name, not started, for the running event loop."""
+def new_transport(
+    name: TransportName, limits: Limits, methods: Iterable[ServedMethod], *, shares_port: bool = False
+) -> Transport:
+    """The transport of this name, not started, for the running event loop.
+
+    With `shares_port` other processes may listen at the same address, and each connection is to one of them.
+    """
     logging.getLogger("grpc._cython.cygrpc").addFilter(_says_no_metadata)
     if name == "auto":
         grpcio = version("grpcio")
@@ -68,7 +73,7 @@ def new_transport(name: TransportName, limits: Limits, methods: Iterable[ServedM
         server = import_module("datastore_server.transport.completion_queue").QueueServer
     else:
         server = import_module("datastore_server.transport.grpc_aio").AioServer
-    transport: Transport = server(methods, _options(limits), limits)
+    transport: Transport = server(methods, _options(limits, shares_port=shares_port), limits)
     return transport
 
 
@@ -83,7 +88,7 @@ def _says_no_metadata(record: logging.LogRecord) -> bool:
     return record.msg != "Invalid encoding on %s"
 
 
-def _options(limits: Limits) -> list[tuple[str, int]]:
+def _options(limits: Limits, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", QUERY_REQUEST.maximum),
         ("grpc.max_send_message_length", limits.message_bytes),
@@ -103,5 +108,5 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_MS),
         ("grpc.max_connection_age_grace_ms", MAX_CONNECTION_AGE_GRACE_MS),
         # On by default: a second server could share the port, and calls would reach either.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shares_port)),
     ]

@@ -40,11 +40,9 @@ def open_channel(
     target: Target, credentials: Credentials, options: Sequence[tuple[str, Any]] = CHANNEL_OPTIONS
 ) -> grpc.aio.Channel:
     """A channel to `target`, with `credentials` if it is reached over TLS. Belongs to the loop that it is made on."""
-    # Without `dns:`, a host named like one of gRPC's schemes, e.g. `unix`, would be taken for the scheme.
-    name = f"dns:///{target.address}"
     if target.is_secure:
-        return grpc.aio.secure_channel(name, credentials.for_channels(), options=options)
-    return grpc.aio.insecure_channel(name, options=options)
+        return grpc.aio.secure_channel(target.name, credentials.for_channels(), options=options)
+    return grpc.aio.insecure_channel(target.name, options=options)
 
 
 #: What a channel belongs to: a process, and the event loop that it was made on.

@@ -175,7 +175,7 @@ class ResponseBuilder:
             self._position = position_of(self._query, batch, len(batch) - 1)
         elif batch.position is not None and self._is_place(batch.position):
             self._position = batch.position
-        if self._size >= self.batch_bytes():
+        if self._size >= self.batch_bytes() and not self._is_last:
             yield self.flush()
 
     def _cut(self, batch: Batch, frames: Iterable[bytes], sort_keys: Sequence[bytes]) -> Iterator[bytes]:
@@ -224,12 +224,16 @@ class ResponseBuilder:
 
     def is_due(self, waited_s: float) -> bool:
         """Whether to send a message now, `waited_s` after the last one."""
-        if self._limit is not None and self._count >= self._limit > 0:
-            # The summary is next, and these entries are sent with it.
+        if self._is_last:
             return False
         if self._count:
             return not self._has_sent or waited_s >= LINGER_S
         return waited_s >= HEARTBEAT_S
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether the limit is reached, so that the summary is next, and these entries are sent with it."""
+        return self._limit is not None and self._count >= self._limit > 0
 
     @property
     def has_news(self) -> bool:

@@ -169,8 +169,8 @@ class Limits:
     read_bytes: int = _limit(
         64 * _MIB,
         _TIB,
-        "what all BatchGet and ListEntries calls read at once: eight answers on a node by default, because more are not"
-        " faster",
+        "what all BatchGet and ListEntries calls read at once: eight answers by default, because more are not faster;"
+        " through a proxy also an answer of each shard, for a minute after an answer was large",
         "the call waits, first come, first served; other calls do not",
         SIZE,
     )

@@ -176,8 +176,21 @@ public final class Aggregate {
     return Reason.INVALID_QUERY.exception(text, Details.NONE.with("field", "aggregations"));
   }
 
-  /** A group as a row: the values of its fields, and the results, by name. */
+  /**
+   * A group as a row: the values of its fields, and the results, by name. Throws CORRUPT_DATA if
+   * they are more or fewer than were asked for.
+   */
   Map<String, Object> row(AggregateResponse.Group group) {
+    if (group.getValuesCount() != message.getGroupByCount()
+        || group.getResultsCount() != message.getAggregationsCount()) {
+      throw Reason.CORRUPT_DATA.exception(
+          "a group has %,d values and %,d results for %,d fields and %,d aggregations"
+              .formatted(
+                  group.getValuesCount(),
+                  group.getResultsCount(),
+                  message.getGroupByCount(),
+                  message.getAggregationsCount()));
+    }
     Map<String, Object> row = new LinkedHashMap<>();
     for (int i = 0; i < group.getValuesCount(); i++) {
       row.put(message.getGroupBy(i), Values.decode(group.getValues(i)));

@@ -8,7 +8,7 @@ import java.util.concurrent.TimeUnit;
  * The attempts of one write, which a store that remembers requests makes once. An attempt whose
  * outcome is not known may be followed by another.
  */
-final class Attempt {
+final class Attempt implements Repeats {
   private static final SecureRandom RANDOM = new SecureRandom();
   private static final int ID_BYTES = 16;
 
@@ -45,8 +45,8 @@ final class Attempt {
     return io.github.datastore.v1.Attempt.newBuilder().setRequestId(id).setAgeUs(age).build();
   }
 
-  /** Whether another attempt may follow one that ended so. */
-  boolean mayFollow(DatastoreException error) {
+  @Override
+  public boolean mayFollow(DatastoreException error) {
     if (!error.mayHaveBeenMade()) {
       return error.retryAfter().isPresent();
     }
@@ -61,7 +61,8 @@ final class Attempt {
    * The error of a write whose last attempt ended with one. If that did not reach the store, the
    * outcome of the write is that of an earlier attempt: not known.
    */
-  DatastoreException outcome(DatastoreException error) {
+  @Override
+  public DatastoreException outcome(DatastoreException error) {
     boolean hasNotReached =
         error instanceof UnavailableException || error.reason() == Reason.WRONG_SHARD;
     return unknown != null && hasNotReached ? unknown : error;

@@ -4,72 +4,43 @@ import io.github.datastore.v1.BatchGetRequest;
 import io.github.datastore.v1.BatchGetResponse;
 import io.github.datastore.v1.DatastoreServiceGrpc;
 import java.time.Duration;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
-import java.util.concurrent.CompletableFuture;
 
-/**
- * One batch of reads of any length, in as many messages as needed, one after another. Items that
- * the server could not answer are asked for again, by the rules.
- */
-final class BatchGet {
-  private final Caller caller;
+/** A batch of reads. Items that the server could not answer are asked for again, by the rules. */
+final class BatchGet extends Batch<ReadResult> {
   private final List<Key> keys;
   private final boolean withMetadata;
-  private final ReadResult[] results;
-  private final Deque<Integer> pending = new ArrayDeque<>();
-  private final CompletableFuture<List<ReadResult>> future = new CompletableFuture<>();
   private int most;
 
   BatchGet(Caller caller, List<Key> keys, boolean withMetadata) {
-    this.caller = caller;
+    super(caller, new ReadResult[keys.size()]);
     this.keys = keys;
     this.withMetadata = withMetadata;
-    results = new ReadResult[keys.size()];
     most = caller.batchItems();
-    for (int place = 0; place < keys.size(); place++) {
-      pending.add(place);
-    }
   }
 
-  CompletableFuture<List<ReadResult>> begin() {
-    nextPart();
-    return future;
-  }
-
-  private void nextPart() {
-    if (pending.isEmpty() || future.isDone()) {
-      future.complete(Arrays.asList(results));
+  @Override
+  void next() {
+    if (pending.isEmpty()) {
+      complete();
       return;
     }
     List<Integer> places = new ArrayList<>();
     while (places.size() < most && !pending.isEmpty()) {
       places.add(pending.poll());
     }
-    ask(places, caller.policy());
+    ask(places);
   }
 
-  private void ask(List<Integer> places, RetryPolicy policy) {
+  private void ask(List<Integer> places) {
     BatchGetRequest.Builder request = BatchGetRequest.newBuilder().setIncludeMetadata(withMetadata);
     places.forEach(place -> request.addKeys(keys.get(place).message()));
-    caller
-        .read(DatastoreServiceGrpc.getBatchGetMethod(), request.build(), policy)
-        .whenComplete(
-            (response, error) -> {
-              try {
-                if (error != null) {
-                  failed(places, Caller.asDatastoreException(error));
-                } else {
-                  took(places, policy, response.getResultsList());
-                }
-              } catch (RuntimeException unexpected) {
-                future.completeExceptionally(unexpected);
-              }
-            });
+    await(
+        caller.read(DatastoreServiceGrpc.getBatchGetMethod(), request.build(), policy),
+        response -> took(places, response.getResultsList()),
+        error -> failed(places, error));
   }
 
   private void failed(List<Integer> places, DatastoreException error) {
@@ -78,12 +49,14 @@ final class BatchGet {
       putBack(places);
     } else {
       places.forEach(place -> results[place] = ReadResult.failed(error));
+      if (error.reason() == Reason.DATASTORE_CLOSED || policy.isOver()) {
+        endWith(ReadResult.failed(error));
+      }
     }
-    nextPart();
+    proceed();
   }
 
-  private void took(
-      List<Integer> places, RetryPolicy policy, List<BatchGetResponse.Result> answers) {
+  private void took(List<Integer> places, List<BatchGetResponse.Result> answers) {
     if (answers.size() != places.size()) {
       failed(places, caller.miscounted(answers.size(), places.size()));
       return;
@@ -111,15 +84,10 @@ final class BatchGet {
             ? Optional.empty()
             : caller.backoff(results[again.get(0)].error().get(), policy);
     if (backoff.isPresent()) {
-      caller.after(backoff.get(), () -> ask(again, policy));
+      later(backoff.get(), () -> ask(again));
     } else {
-      nextPart();
-    }
-  }
-
-  private void putBack(List<Integer> places) {
-    for (int i = places.size() - 1; i >= 0; i--) {
-      pending.addFirst(places.get(i));
+      policy.sawMessage();
+      proceed();
     }
   }
 

@@ -4,71 +4,52 @@ import io.github.datastore.v1.BatchWriteRequest;
 import io.github.datastore.v1.BatchWriteResponse;
 import io.github.datastore.v1.DatastoreServiceGrpc;
 import java.time.Duration;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Collections;
-import java.util.Deque;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
-import java.util.concurrent.CompletableFuture;
 
 /**
- * One batch of writes of any length, in as many messages as needed, one after another; an atomic
- * one in one message. Items are written again by the rules. After a message whose outcome is not
- * known no more are sent, because they could overtake it.
+ * A batch of writes; an atomic one is sent in one message. Items are written again by the rules.
+ * After a message whose outcome is not known no more are sent, because they could overtake it.
  */
-final class BatchWrite {
+final class BatchWrite extends Batch<WriteResult> {
   private static final long PART_BYTES = Write.MAX_ENTRY_BYTES + 64 * 1024;
 
-  private final Caller caller;
   private final List<? extends Write> writes;
   private final boolean atomic;
   private final BatchWriteRequest.Write[] messages;
   private final Attempt[] attempts;
-  private final WriteResult[] results;
-  private final CompletableFuture<List<WriteResult>> future = new CompletableFuture<>();
-
-  /** Parts that were refused because they had too many items, cut smaller. */
-  private final Deque<List<Integer>> smaller = new ArrayDeque<>();
-
-  private int next;
 
   BatchWrite(Caller caller, List<? extends Write> writes, boolean atomic) {
-    this.caller = caller;
+    super(caller, new WriteResult[writes.size()]);
     this.writes = writes;
     this.atomic = atomic;
     messages = new BatchWriteRequest.Write[writes.size()];
     attempts = new Attempt[writes.size()];
-    results = new WriteResult[writes.size()];
   }
 
-  CompletableFuture<List<WriteResult>> begin() {
-    nextPart();
-    return future;
-  }
-
-  private void nextPart() {
-    List<Integer> places = atomic ? everything() : smaller.isEmpty() ? part() : smaller.poll();
+  @Override
+  void next() {
+    List<Integer> places = atomic ? everything() : part();
     if (places.isEmpty()) {
-      future.complete(Arrays.asList(results));
+      complete();
     } else {
-      send(places, caller.policy());
+      send(places);
     }
   }
 
   /** All writes, once; none if one of them cannot be sent. */
   private List<Integer> everything() {
-    List<Integer> places = new ArrayList<>();
-    for (; next < writes.size(); next++) {
-      if (!prepare(next)) {
-        abort(next);
-        next = writes.size();
+    List<Integer> places = List.copyOf(pending);
+    pending.clear();
+    for (int place : places) {
+      if (!prepare(place)) {
+        abort(place);
         return List.of();
       }
-      places.add(next);
     }
     return places;
   }
@@ -89,21 +70,25 @@ final class BatchWrite {
   private List<Integer> part() {
     List<Integer> places = new ArrayList<>();
     long bytes = 0;
-    for (; next < writes.size() && places.size() < caller.batchItems(); next++) {
-      if (!prepare(next)) {
-        continue;
+    while (!pending.isEmpty() && places.size() < caller.batchItems()) {
+      int place = pending.peek();
+      if (prepare(place)) {
+        // With the attempt, which is added later.
+        bytes += messages[place].getSerializedSize() + 48;
+        if (bytes > PART_BYTES && !places.isEmpty()) {
+          break;
+        }
+        places.add(place);
       }
-      // With the attempt, which is added later.
-      bytes += messages[next].getSerializedSize() + 48;
-      if (bytes > PART_BYTES && !places.isEmpty()) {
-        break;
-      }
-      places.add(next);
+      pending.poll();
     }
     return places;
   }
 
   private boolean prepare(int place) {
+    if (messages[place] != null) {
+      return true;
+    }
     try {
       messages[place] = Writes.message(writes.get(place));
       attempts[place] = caller.newAttempt();
@@ -114,25 +99,15 @@ final class BatchWrite {
     }
   }
 
-  private void send(List<Integer> places, RetryPolicy policy) {
-    caller
-        .write(
+  private void send(List<Integer> places) {
+    await(
+        caller.write(
             DatastoreServiceGrpc.getBatchWriteMethod(),
             () -> request(places),
             error -> mayFollow(places, error),
-            policy)
-        .whenComplete(
-            (response, error) -> {
-              try {
-                if (error != null) {
-                  failed(places, Caller.asDatastoreException(error));
-                } else {
-                  took(places, policy, response.getResultsList());
-                }
-              } catch (RuntimeException unexpected) {
-                future.completeExceptionally(unexpected);
-              }
-            });
+            policy),
+        response -> took(places, response.getResultsList()),
+        error -> failed(places, error));
   }
 
   private BatchWriteRequest request(List<Integer> places) {
@@ -160,42 +135,29 @@ final class BatchWrite {
 
   private void failed(List<Integer> places, DatastoreException error) {
     if (atomic) {
-      future.completeExceptionally(outcome(places.get(0), error));
+      fail(outcome(places.get(0), error));
       return;
     }
     if (caller.acceptsFewer(error, places.size())) {
-      for (int from = 0; from < places.size(); from += caller.batchItems()) {
-        smaller.add(places.subList(from, Math.min(from + caller.batchItems(), places.size())));
-      }
+      putBack(places);
     } else {
       places.forEach(place -> results[place] = WriteResult.failed(outcome(place, error)));
-      if (error instanceof UnavailableException || error instanceof DeadlineExceededException) {
-        stop(error);
+      if (error instanceof UnavailableException
+          || error instanceof DeadlineExceededException
+          || error instanceof DatastoreClosedException) {
+        endWith(WriteResult.failed(error));
       }
     }
-    nextPart();
+    proceed();
   }
 
-  private void stop(DatastoreException error) {
-    smaller.forEach(places -> places.forEach(place -> results[place] = WriteResult.failed(error)));
-    smaller.clear();
-    for (; next < writes.size(); next++) {
-      results[next] = WriteResult.failed(error);
-    }
-  }
-
-  private void took(
-      List<Integer> places, RetryPolicy policy, List<BatchWriteResponse.Result> answers) {
+  private void took(List<Integer> places, List<BatchWriteResponse.Result> answers) {
     if (answers.size() != places.size()) {
       failed(places, caller.miscounted(answers.size(), places.size()));
       return;
     }
     for (int i = 0; i < places.size(); i++) {
-      BatchWriteResponse.Result answer = answers.get(i);
-      results[places.get(i)] =
-          answer.hasStatus()
-              ? WriteResult.failed(Failures.ofServer(answer.getStatus()))
-              : WriteResult.of(answer.hasMetadata(), answer.getMetadata());
+      results[places.get(i)] = result(answers.get(i));
     }
     List<Integer> again = repeatable(places);
     boolean mayRepeat = !again.isEmpty() && (!atomic || again.size() == places.size());
@@ -213,9 +175,21 @@ final class BatchWrite {
           .ifPresent(error -> results[place] = WriteResult.failed(outcome(place, error)));
     }
     if (backoff.isPresent()) {
-      caller.after(backoff.get(), () -> send(again, policy));
+      later(backoff.get(), () -> send(again));
     } else {
-      nextPart();
+      policy.sawMessage();
+      proceed();
+    }
+  }
+
+  private static WriteResult result(BatchWriteResponse.Result answer) {
+    if (answer.hasStatus()) {
+      return WriteResult.failed(Failures.ofServer(answer.getStatus()));
+    }
+    try {
+      return WriteResult.of(answer.hasMetadata(), answer.getMetadata());
+    } catch (DatastoreException error) {
+      return WriteResult.failed(error);
     }
   }
 

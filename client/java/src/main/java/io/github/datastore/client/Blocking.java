@@ -1,6 +1,5 @@
 package io.github.datastore.client;
 
-import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 
@@ -20,14 +19,6 @@ final class Blocking {
       // It was made on a thread of gRPC, whose frames say nothing about the caller.
       failure.fillInStackTrace();
       throw failure;
-    }
-  }
-
-  static void pause(Duration duration) {
-    try {
-      Thread.sleep(duration.toMillis(), duration.toNanosPart() % 1_000_000);
-    } catch (InterruptedException error) {
-      throw interrupted(error);
     }
   }
 

@@ -1,7 +1,9 @@
 package io.github.datastore.client;
 
-import java.util.ArrayDeque;
-import java.util.Deque;
+import java.util.Iterator;
+import java.util.LinkedHashSet;
+import java.util.Set;
+import java.util.function.BooleanSupplier;
 
 /**
  * Limits how many calls are made at once; others wait, first come, first served. Knows no calls,
@@ -10,14 +12,14 @@ import java.util.Deque;
 final class CallSlots {
   private final int atOnce;
   private final int mostWaiting;
-  private final Deque<Waiter> waiting = new ArrayDeque<>();
+  private final Set<Waiter> waiting = new LinkedHashSet<>();
   private int taken;
 
   /** A call that waits for its turn. */
   static final class Waiter {
-    private final Runnable turn;
+    private final BooleanSupplier turn;
 
-    private Waiter(Runnable turn) {
+    private Waiter(BooleanSupplier turn) {
       this.turn = turn;
     }
   }
@@ -37,10 +39,10 @@ final class CallSlots {
   }
 
   /**
-   * Lines up for a slot, unless one is free: then {@code turn} is run now. Returns null if too many
-   * wait already.
+   * Lines up for a slot, unless one is free: then {@code turn} is run now. It returns whether it
+   * uses the slot, which it must release then. Returns null if too many wait already.
    */
-  Waiter lineUp(Runnable turn) {
+  Waiter lineUp(BooleanSupplier turn) {
     Waiter waiter = new Waiter(turn);
     synchronized (this) {
       if (taken >= atOnce) {
@@ -52,7 +54,9 @@ final class CallSlots {
       }
       taken++;
     }
-    turn.run();
+    if (!turn.getAsBoolean()) {
+      release();
+    }
     return waiter;
   }
 
@@ -61,17 +65,23 @@ final class CallSlots {
     return waiting.remove(waiter);
   }
 
-  /** Gives a slot back, to the first that waits. */
+  /** Gives a slot back, to the first that waits and uses it. */
   void release() {
-    Waiter next;
-    synchronized (this) {
-      next = waiting.poll();
-      if (next == null) {
-        taken--;
-      }
+    Waiter next = following();
+    while (next != null && !next.turn.getAsBoolean()) {
+      next = following();
     }
-    if (next != null) {
-      next.turn.run();
+  }
+
+  /** The first that waits, which the slot is passed on to; null if none does, and it is free. */
+  private synchronized Waiter following() {
+    Iterator<Waiter> line = waiting.iterator();
+    if (!line.hasNext()) {
+      taken--;
+      return null;
     }
+    Waiter next = line.next();
+    line.remove();
+    return next;
   }
 }

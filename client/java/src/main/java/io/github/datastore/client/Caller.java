@@ -6,7 +6,6 @@ import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.function.Function;
-import java.util.function.Predicate;
 import java.util.function.Supplier;
 
 /**
@@ -38,18 +37,14 @@ final class Caller {
 
   <Q, A, R> CompletableFuture<R> read(
       MethodDescriptor<Q, A> method, Q request, RetryPolicy policy, Function<A, R> result) {
-    return new UnaryCall<>(
-            connection, method, () -> request, true, Caller::mayRepeat, policy, result)
+    return new UnaryCall<>(connection, method, () -> request, true, Repeats.IF_SAFE, policy, result)
         .begin();
   }
 
   <Q, A> CompletableFuture<A> write(
-      MethodDescriptor<Q, A> method,
-      Supplier<Q> request,
-      Predicate<DatastoreException> mayFollow,
-      RetryPolicy policy) {
+      MethodDescriptor<Q, A> method, Supplier<Q> request, Repeats repeats, RetryPolicy policy) {
     return new UnaryCall<>(
-            connection, method, request, false, mayFollow, policy, Function.<A>identity())
+            connection, method, request, false, repeats, policy, Function.<A>identity())
         .begin();
   }
 
@@ -65,23 +60,11 @@ final class Caller {
     Attempt attempt = newAttempt();
     if (attempt == null) {
       Q only = request.apply(null);
-      return new UnaryCall<>(
-              connection, method, () -> only, false, Caller::mayRepeat, policy, result)
+      return new UnaryCall<>(connection, method, () -> only, false, Repeats.IF_SAFE, policy, result)
           .begin();
     }
     Supplier<Q> attempted = () -> request.apply(attempt.sent());
-    CompletableFuture<R> future = new CompletableFuture<>();
-    new UnaryCall<>(connection, method, attempted, false, attempt::mayFollow, policy, result)
-        .begin()
-        .whenComplete(
-            (answer, error) -> {
-              if (error == null) {
-                future.complete(answer);
-              } else {
-                future.completeExceptionally(attempt.outcome(asDatastoreException(error)));
-              }
-            });
-    return future;
+    return new UnaryCall<>(connection, method, attempted, false, attempt, policy, result).begin();
   }
 
   /** The first attempt of a write that may be made again; null if it may not. */
@@ -89,12 +72,8 @@ final class Caller {
     return settings.retryWrites() ? new Attempt() : null;
   }
 
-  private static boolean mayRepeat(DatastoreException error) {
-    return error.retryAfter().isPresent();
-  }
-
   Optional<Duration> backoff(DatastoreException error, RetryPolicy policy) {
-    return connection.backoff(error, policy, Caller::mayRepeat);
+    return connection.backoff(error, policy, Repeats.IF_SAFE);
   }
 
   /** How long to wait before writes are made again of which the caller knows that they may be. */
@@ -102,8 +81,9 @@ final class Caller {
     return connection.backoff(error, policy, any -> true);
   }
 
-  void after(Duration delay, Runnable task) {
-    connection.timer().after(delay, task);
+  /** Runs a task after a delay. Returns what prevents that. */
+  Runnable after(Duration delay, Runnable task) {
+    return connection.timer().after(delay, task);
   }
 
   int batchItems() {

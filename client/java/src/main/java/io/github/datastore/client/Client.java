@@ -342,13 +342,17 @@ public final class Client implements AutoCloseable {
         exchange(key, found, value, policy);
         return Optional.ofNullable(value);
       } catch (ConditionFailedException error) {
-        Blocking.pause(policy.backoff(error).orElseThrow(() -> error));
+        connection.pause(policy.backoff(error).orElseThrow(() -> error));
       }
     }
   }
 
   private void exchange(Key key, Optional<Entry> found, Object value, RetryPolicy policy) {
     Optional<Metadata> metadata = found.flatMap(Entry::metadata);
+    if (found.isPresent() && metadata.isEmpty()) {
+      throw Reason.CORRUPT_DATA.exception(
+          "%s sent the entry %s without its metadata".formatted(connection.server(), key));
+    }
     Condition unchanged =
         metadata.map(known -> Condition.version(known.version())).orElseGet(Condition::absent);
     if (value != null) {
@@ -527,7 +531,7 @@ public final class Client implements AutoCloseable {
       try {
         return groups(aggregate, policy);
       } catch (DatastoreException error) {
-        Blocking.pause(caller.backoff(error, policy).orElseThrow(() -> error));
+        connection.pause(caller.backoff(error, policy).orElseThrow(() -> error));
       }
     }
   }
@@ -560,13 +564,14 @@ public final class Client implements AutoCloseable {
   }
 
   /**
-   * Watches entries. Returns once the watch has begun: all writes that begin later are shown.
+   * Watches entries. Returns once the watch has begun: all writes that begin later are shown. That
+   * has the deadline of a call; what follows has none.
    *
    * @param watch the entries, and from when on
    * @return a cursor, which the caller must close
    */
   public WatchCursor watch(Watch watch) {
-    return new WatchCursor(connection, watch.message()).begun();
+    return new WatchCursor(connection, watch.message(), settings.timeout()).begun();
   }
 
   // The server

@@ -10,15 +10,14 @@ import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 import io.grpc.netty.shaded.io.grpc.netty.GrpcSslContexts;
 import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
-import io.grpc.netty.shaded.io.netty.channel.ChannelOption;
 import io.grpc.netty.shaded.io.netty.handler.ssl.SslContextBuilder;
 import java.io.File;
 import java.time.Duration;
 import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Executor;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import javax.net.ssl.SSLException;
 
@@ -31,7 +30,11 @@ final class Connection implements AutoCloseable {
   static final int WAITING_CALLS = 10_000;
   static final int STREAMS_AT_ONCE = 1000;
   private static final int MESSAGE_BYTES = 4 * 1024 * 1024;
-  private static final int CONNECT_TIMEOUT_MS = 5000;
+
+  /** How long to wait for a connection, up to the server's settings, before the next address. */
+  private static final Duration LONGEST_CONNECT = Duration.ofSeconds(5);
+
+  private static final Duration SHORTEST_CONNECT = Duration.ofSeconds(1);
 
   /**
    * How far the server may send ahead of the reader of a stream: four messages of a query. With
@@ -52,7 +55,7 @@ final class Connection implements AutoCloseable {
   private final Semaphore openStreams = new Semaphore(STREAMS_AT_ONCE, true);
   private final Link link = new Link();
   private final Timer timer = new Timer();
-  private volatile boolean isClosed;
+  private final CountDownLatch closed = new CountDownLatch(1);
 
   Connection(Settings settings) {
     server = settings.targets().stream().map(Target::toString).collect(Collectors.joining(", "));
@@ -65,14 +68,24 @@ final class Connection implements AutoCloseable {
 
   private static NettyChannelBuilder channel(Settings settings) {
     NettyChannelBuilder builder =
-        NettyChannelBuilder.forTarget(AddressList.nameOf(settings.targets()))
+        Sockets.within(
+                connectTimeout(settings.timeout()),
+                NettyChannelBuilder.forTarget(AddressList.nameOf(settings.targets())))
             .maxInboundMessageSize(MESSAGE_BYTES)
-            .withOption(ChannelOption.CONNECT_TIMEOUT_MILLIS, CONNECT_TIMEOUT_MS)
             .keepAliveTime(12, TimeUnit.SECONDS)
             .keepAliveTimeout(5, TimeUnit.SECONDS);
     return settings.targets().get(0).isSecure()
         ? encrypted(builder, settings)
         : builder.usePlaintext();
+  }
+
+  /**
+   * Not much longer than a call: after one that ended before a server spoke, the next address is
+   * tried.
+   */
+  private static Duration connectTimeout(Duration timeout) {
+    Duration most = timeout.compareTo(LONGEST_CONNECT) < 0 ? timeout : LONGEST_CONNECT;
+    return most.compareTo(SHORTEST_CONNECT) < 0 ? SHORTEST_CONNECT : most;
   }
 
   private static NettyChannelBuilder encrypted(NettyChannelBuilder builder, Settings settings) {
@@ -121,11 +134,16 @@ final class Connection implements AutoCloseable {
     checkOpen();
     try {
       if (openStreams.tryAcquire(timeout.toNanos(), TimeUnit.NANOSECONDS)) {
-        return openStreams;
+        if (!isClosed()) {
+          return openStreams;
+        }
+        // For the next that waits.
+        openStreams.release();
       }
     } catch (InterruptedException error) {
       throw Blocking.interrupted(error);
     }
+    checkOpen();
     throw Reason.OVERLOADED.exception(
         "%,d cursors to %s are open, the limit of one client; read them to the end, or close them"
             .formatted(STREAMS_AT_ONCE, server),
@@ -188,12 +206,12 @@ final class Connection implements AutoCloseable {
   /** The error of a call that failed; a call that may be repeated unchanged says so. */
   DatastoreException failure(
       Status status, Metadata trailers, Sent sent, RetryPolicy policy, boolean isRead) {
-    if (isClosed) {
+    if (isClosed()) {
       return closed();
     }
     DatastoreException failure =
         Failures.ofCall(server, status, trailers, sent.isSent(), policy.timeout());
-    if (Failures.isAnswer(trailers)) {
+    if (Failures.isAnswer(status, trailers)) {
       link.up();
     } else if (failure.reason() == Reason.UNAVAILABLE) {
       link.down(sent.isSent());
@@ -214,9 +232,19 @@ final class Connection implements AutoCloseable {
   /**
    * How long to wait before a call that ended with an error is made again; empty if it must not be.
    */
-  Optional<Duration> backoff(
-      DatastoreException error, RetryPolicy policy, Predicate<DatastoreException> mayFollow) {
-    return retry && mayFollow.test(error) ? policy.backoff(error) : Optional.empty();
+  Optional<Duration> backoff(DatastoreException error, RetryPolicy policy, Repeats repeats) {
+    return retry && repeats.mayFollow(error) ? policy.backoff(error) : Optional.empty();
+  }
+
+  /** Waits on the caller's thread, unless the client is closed meanwhile. */
+  void pause(Duration duration) {
+    try {
+      if (closed.await(duration.toNanos(), TimeUnit.NANOSECONDS)) {
+        throw closed();
+      }
+    } catch (InterruptedException error) {
+      throw Blocking.interrupted(error);
+    }
   }
 
   Timer timer() {
@@ -224,13 +252,13 @@ final class Connection implements AutoCloseable {
   }
 
   void checkOpen() {
-    if (isClosed) {
+    if (isClosed()) {
       throw closed();
     }
   }
 
   boolean isClosed() {
-    return isClosed;
+    return closed.getCount() == 0;
   }
 
   DatastoreException closed() {
@@ -239,9 +267,11 @@ final class Connection implements AutoCloseable {
 
   @Override
   public void close() {
-    isClosed = true;
+    closed.countDown();
     calls.shutdownNow();
     streams.shutdownNow();
+    // Those that wait for a place find that there is none any more.
+    openStreams.release(STREAMS_AT_ONCE);
     timer.close();
   }
 }

@@ -34,7 +34,7 @@ public abstract class Cursor<T> implements Iterator<T>, Iterable<T>, AutoCloseab
   private DatastoreException failure;
 
   final Connection connection;
-  final RetryPolicy policy;
+  RetryPolicy policy;
 
   Cursor(Connection connection, RetryPolicy policy) {
     this.connection = connection;
@@ -53,11 +53,11 @@ public abstract class Cursor<T> implements Iterator<T>, Iterable<T>, AutoCloseab
     end();
     Optional<Duration> backoff = Optional.empty();
     if (!hasToken) {
-      backoff = connection.backoff(error, policy, failure -> failure.retryAfter().isPresent());
+      backoff = connection.backoff(error, policy, Repeats.IF_SAFE);
     } else if (mayContinue) {
       backoff = policy.backoff(error);
     }
-    Blocking.pause(backoff.orElseThrow(() -> error));
+    connection.pause(backoff.orElseThrow(() -> error));
   }
 
   static boolean isCut(DatastoreException error) {

@@ -9,15 +9,34 @@ import com.google.rpc.RequestInfo;
 import com.google.rpc.RetryInfo;
 import io.grpc.Metadata;
 import io.grpc.Status;
-import io.grpc.protobuf.StatusProto;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 
 /** Converts failed calls to exceptions, in plain words. Makes no calls. */
 final class Failures {
   private static final String DOMAIN = "datastore";
+
+  /** Longer than any deadline, and short enough to be added to. */
+  private static final Duration LONGEST_DELAY = Duration.ofDays(366);
+
+  /** What gRPC says of an answer that is not the whole message that it should be. */
+  private static final List<String> UNREADABLE =
+      List.of(
+          "Failed to read message",
+          "Encountered end-of-stream mid-frame",
+          "gRPC frame header malformed");
+
+  /** What gRPC says of a stream that was reset, or that ended without a status. */
+  private static final List<String> RESET =
+      List.of(
+          "RST_STREAM",
+          "Received unexpected EOS",
+          "HTTP/2 error code",
+          "missing GRPC status in response");
+
   private static final Metadata.Key<byte[]> DETAILS =
       Metadata.Key.of("grpc-status-details-bin", Metadata.BINARY_BYTE_MARSHALLER);
 
@@ -28,18 +47,17 @@ final class Failures {
     Optional<ErrorInfo> info =
         detail(status, ErrorInfo.class).filter(found -> found.getDomain().equals(DOMAIN));
     Optional<RetryInfo> retry = detail(status, RetryInfo.class);
+    Reason reason =
+        info.flatMap(found -> known(found.getReason()))
+            .orElse(byCode(status.getCode(), retry.isPresent()));
     Details details = Details.of(info.map(ErrorInfo::getMetadataMap).orElse(Map.of()));
     Optional<RequestInfo> request = detail(status, RequestInfo.class);
     if (request.isPresent()) {
       details = details.with("request_id", request.get().getRequestId());
     }
-    if (retry.isPresent()) {
-      com.google.protobuf.Duration delay = retry.get().getRetryDelay();
-      details = details.retryAfter(Duration.ofSeconds(delay.getSeconds(), delay.getNanos()));
+    if (retry.isPresent() && isRetried(reason)) {
+      details = details.retryAfter(delay(retry.get().getRetryDelay()));
     }
-    Reason reason =
-        info.flatMap(found -> known(found.getReason()))
-            .orElse(byCode(status.getCode(), retry.isPresent()));
     String text = status.getMessage();
     if (reason == Reason.DATASTORE && info.isEmpty()) {
       text = "%s: %s".formatted(Code.forNumber(status.getCode()), text);
@@ -56,6 +74,25 @@ final class Failures {
     return error.reason() == Reason.DATASTORE_CLOSED
         ? Reason.UNAVAILABLE.exception(error.getMessage(), error.facts())
         : error;
+  }
+
+  /** Whether a delay of the server counts; errors of other reasons are final. */
+  private static boolean isRetried(Reason reason) {
+    return reason == Reason.UNAVAILABLE
+        || reason == Reason.OVERLOADED
+        || reason == Reason.DATASTORE_CLOSED;
+  }
+
+  /** A delay that a server sent, which may be any number: from zero to the longest. */
+  private static Duration delay(com.google.protobuf.Duration message) {
+    if (message.getSeconds() > LONGEST_DELAY.toSeconds()) {
+      return LONGEST_DELAY;
+    }
+    if (message.getSeconds() < 0) {
+      return Duration.ZERO;
+    }
+    Duration delay = Duration.ofSeconds(message.getSeconds(), message.getNanos());
+    return delay.isNegative() ? Duration.ZERO : delay;
   }
 
   private static <T extends Message> Optional<T> detail(
@@ -93,8 +130,29 @@ final class Failures {
   }
 
   /** Whether a failed call ended with a status of our server, not of gRPC itself. */
-  static boolean isAnswer(Metadata trailers) {
-    return trailers.containsKey(DETAILS);
+  static boolean isAnswer(Status status, Metadata trailers) {
+    return answer(status, trailers).isPresent();
+  }
+
+  /**
+   * The status of our server; empty without one, and for details that do not belong to the call.
+   */
+  private static Optional<com.google.rpc.Status> answer(Status status, Metadata trailers) {
+    try {
+      return Optional.ofNullable(trailers.get(DETAILS))
+          .map(Failures::parsed)
+          .filter(details -> details.getCode() == status.getCode().value());
+    } catch (IllegalArgumentException malformed) {
+      return Optional.empty();
+    }
+  }
+
+  private static com.google.rpc.Status parsed(byte[] details) {
+    try {
+      return com.google.rpc.Status.parseFrom(details);
+    } catch (InvalidProtocolBufferException error) {
+      throw new IllegalArgumentException(error);
+    }
   }
 
   /**
@@ -104,11 +162,12 @@ final class Failures {
   static DatastoreException ofCall(
       String server, Status status, Metadata trailers, boolean wasSent, Duration timeout) {
     Throwable cause = status.asRuntimeException(trailers);
-    if (isAnswer(trailers)) {
-      return ofServer(StatusProto.fromStatusAndTrailers(status, trailers)).causedBy(cause);
+    Optional<com.google.rpc.Status> answer = answer(status, trailers);
+    if (answer.isPresent()) {
+      return ofServer(answer.get()).causedBy(cause);
     }
     String details = described(status);
-    if (details.startsWith("Failed to read message")) {
+    if (UNREADABLE.stream().anyMatch(details::startsWith)) {
       return Reason.CORRUPT_DATA
           .exception("the answer of %s cannot be read (%s)".formatted(server, details))
           .causedBy(cause);
@@ -124,11 +183,7 @@ final class Failures {
                 .build());
     return switch (failure.reason()) {
       case UNAVAILABLE -> cut(server, details, wasSent).causedBy(cause);
-      case DEADLINE_EXCEEDED ->
-          Reason.DEADLINE_EXCEEDED
-              .exception(
-                  "the call to %s did not finish within %s s".formatted(server, seconds(timeout)))
-              .causedBy(cause);
+      case DEADLINE_EXCEEDED -> late(server, timeout).causedBy(cause);
       case QUERY_NOT_SUPPORTED ->
           Reason.QUERY_NOT_SUPPORTED
               .exception(
@@ -143,19 +198,25 @@ final class Failures {
     };
   }
 
+  static DatastoreException late(String server, Duration timeout) {
+    return Reason.DEADLINE_EXCEEDED.exception(
+        "the call to %s did not finish within %s s".formatted(server, seconds(timeout)));
+  }
+
   static String seconds(Duration timeout) {
     return String.valueOf(timeout.toMillis() / 1000.0).replaceAll("\\.0$", "");
   }
 
-  /** gRPC calls a stream that was reset, or that ended without its status, INTERNAL or UNKNOWN. */
+  /** Whether a stream was reset, or ended without its status, to which gRPC gives several codes. */
   private static boolean isReset(Status status, String details) {
-    boolean isByGrpc =
-        status.getCode() == Status.Code.INTERNAL || status.getCode() == Status.Code.UNKNOWN;
-    return isByGrpc
-        && (details.contains("RST_STREAM")
-            || details.contains("Received unexpected EOS")
-            || details.contains("HTTP/2 error code")
-            || status.getCause() instanceof java.io.IOException);
+    return switch (status.getCode()) {
+      case INTERNAL, UNKNOWN ->
+          RESET.stream().anyMatch(details::contains)
+              || status.getCause() instanceof java.io.IOException;
+      // By the codes ENHANCE_YOUR_CALM and INADEQUATE_SECURITY of HTTP/2.
+      case RESOURCE_EXHAUSTED, PERMISSION_DENIED -> RESET.stream().anyMatch(details::contains);
+      default -> false;
+    };
   }
 
   private static DatastoreException cut(String server, String details, boolean wasSent) {

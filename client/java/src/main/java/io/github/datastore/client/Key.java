@@ -59,9 +59,19 @@ public final class Key implements Comparable<Key> {
     return new Key(canonical);
   }
 
-  /** The key that a server sent, which is canonical. */
+  /** The key that a server sent. Throws CORRUPT_DATA if it is not one, or not canonical. */
   static Key received(io.github.datastore.v1.Key message) {
-    return new Key(message.getText());
+    try {
+      Key key = of(message.getText());
+      if (key.text.equals(message.getText())) {
+        return key;
+      }
+    } catch (InvalidException error) {
+      throw Reason.CORRUPT_DATA
+          .exception("an answer has a key that is not valid: " + error.getMessage())
+          .causedBy(error);
+    }
+    throw Reason.CORRUPT_DATA.exception("an answer has a key that is not canonical");
   }
 
   io.github.datastore.v1.Key message() {

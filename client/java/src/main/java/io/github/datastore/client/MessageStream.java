@@ -9,6 +9,7 @@ import java.util.Queue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
@@ -47,9 +48,20 @@ final class MessageStream<Q, A> implements AutoCloseable {
 
   /** The next message; null at the end. Throws what ended the stream otherwise. */
   A next() {
+    return next(policy);
+  }
+
+  /** The same, within the time that another policy leaves. */
+  A next(RetryPolicy limit) {
     try {
       while (received.isEmpty() && end == null) {
-        tasks.take().run();
+        Runnable task = tasks.poll(limit.leftNanos(), TimeUnit.NANOSECONDS);
+        if (task != null) {
+          task.run();
+        } else if (limit.isOver()) {
+          close();
+          throw Failures.late(connection.server(), limit.timeout());
+        }
       }
     } catch (InterruptedException error) {
       close();

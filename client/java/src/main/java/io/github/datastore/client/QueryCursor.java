@@ -15,8 +15,8 @@ public final class QueryCursor extends Cursor<Entry> {
   private QueryRequest request;
   private MessageStream<QueryRequest, QueryResponse> stream;
 
-  /** The token that the present call began with. */
-  private ByteString begunAt = ByteString.EMPTY;
+  /** The token at which the server's time limit last ended a call; null if it has not. */
+  private ByteString lateAt;
 
   private long entries;
   private long entriesOfCall;
@@ -63,7 +63,6 @@ public final class QueryCursor extends Cursor<Entry> {
   }
 
   private void begin() {
-    begunAt = request.getResumeToken();
     entriesOfCall = 0;
     stream =
         held(
@@ -111,10 +110,13 @@ public final class QueryCursor extends Cursor<Entry> {
 
   private void again(DatastoreException error) {
     ByteString token = request.getResumeToken();
-    boolean isLate = error.reason() == Reason.DEADLINE_EXCEEDED;
-    // If the server's time limit ended a call that made no progress, it would end every further
-    // call too.
-    again(error, !token.isEmpty(), isLate ? !token.equals(begunAt) : isCut(error));
+    boolean mayContinue = isCut(error);
+    if (error.reason() == Reason.DEADLINE_EXCEEDED) {
+      // A second time without progress in between, it would end every further call too.
+      mayContinue = !token.equals(lateAt);
+      lateAt = token;
+    }
+    again(error, !token.isEmpty(), mayContinue);
   }
 
   /** The entries of a message, converted as they are taken. */

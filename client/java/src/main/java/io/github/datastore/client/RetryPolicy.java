@@ -46,6 +46,11 @@ final class RetryPolicy {
     return timeout != null;
   }
 
+  /** Whether no time is left. */
+  boolean isOver() {
+    return timeout != null && clock.getAsLong() - began >= timeout.toNanos();
+  }
+
   /** The time left, always above zero, so that gRPC reports an exceeded deadline. */
   long leftNanos() {
     return timeout == null
@@ -59,7 +64,10 @@ final class RetryPolicy {
     backoffNanos = FIRST_BACKOFF_NANOS;
   }
 
-  /** How long to wait before the next attempt after one ended with an error; empty to give up. */
+  /**
+   * How long to wait before the next attempt after one ended with an error; empty to give up. Where
+   * there is no deadline, the server's delay counts up to {@link #RESUME_TIMEOUT}.
+   */
   Optional<Duration> backoff(DatastoreException error) {
     long now = clock.getAsLong();
     if (!isCut) {
@@ -71,7 +79,11 @@ final class RetryPolicy {
     }
     long wait = (long) (backoffNanos * ThreadLocalRandom.current().nextDouble(0.5, 1));
     backoffNanos = Math.min(2 * backoffNanos, LAST_BACKOFF_NANOS);
-    wait += error.retryAfter().orElse(Duration.ZERO).toNanos();
+    Duration delay = error.retryAfter().orElse(Duration.ZERO);
+    if (timeout == null && delay.compareTo(RESUME_TIMEOUT) > 0) {
+      delay = RESUME_TIMEOUT;
+    }
+    wait += delay.toNanos();
     boolean isInTime = timeout == null || now - began + wait < timeout.toNanos();
     return isInTime ? Optional.of(Duration.ofNanos(wait)) : Optional.empty();
   }

@@ -8,42 +8,42 @@ import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Function;
-import java.util.function.Predicate;
 import java.util.function.Supplier;
 
 /**
  * One unary call, over as many attempts as the rules allow within its deadline. The request is made
  * anew for each.
  *
- * <p>Each attempt takes a slot; the future is completed once, after the last attempt.
+ * <p>Each attempt takes a slot; the future is completed once, after the last attempt, whatever a
+ * server sends.
  */
 final class UnaryCall<Q, A, R> {
   private final Connection connection;
   private final MethodDescriptor<Q, A> method;
   private final Supplier<Q> request;
   private final boolean isRead;
-  private final Predicate<DatastoreException> mayFollow;
+  private final Repeats repeats;
   private final RetryPolicy policy;
   private final Function<A, R> result;
   private final CompletableFuture<R> future = new CompletableFuture<>();
-  private volatile ClientCall<Q, A> call;
+  private ClientCall<Q, A> call;
 
-  /** Ends the wait for a turn, which has come. */
-  private volatile Runnable stopWaiting = () -> {};
+  /** Ends the wait for a turn, or for the next attempt. */
+  private Runnable stopWaiting = () -> {};
 
   UnaryCall(
       Connection connection,
       MethodDescriptor<Q, A> method,
       Supplier<Q> request,
       boolean isRead,
-      Predicate<DatastoreException> mayFollow,
+      Repeats repeats,
       RetryPolicy policy,
       Function<A, R> result) {
     this.connection = connection;
     this.method = method;
     this.request = request;
     this.isRead = isRead;
-    this.mayFollow = mayFollow;
+    this.repeats = repeats;
     this.policy = policy;
     this.result = result;
   }
@@ -54,19 +54,36 @@ final class UnaryCall<Q, A, R> {
     if (!future.isDone()) {
       future.whenComplete(
           (answer, error) -> {
-            if (future.isCancelled() && call != null) {
-              call.cancel("the caller was cancelled", null);
+            if (future.isCancelled()) {
+              leave();
             }
           });
     }
     return future;
   }
 
+  /** Ends what is under way; what begins later finds that the future is done. */
+  private synchronized void leave() {
+    stopWaiting.run();
+    if (call != null) {
+      call.cancel("the caller was cancelled", null);
+    }
+  }
+
+  private synchronized void waiting(Runnable stop) {
+    stopWaiting = stop;
+    if (future.isDone()) {
+      stop.run();
+    }
+  }
+
   private void takeTurn() {
     if (connection.isClosed()) {
-      future.completeExceptionally(connection.closed());
+      fail(connection.closed());
     } else if (connection.slots().take()) {
-      attempt();
+      if (!attempt()) {
+        connection.slots().release();
+      }
     } else {
       lineUp();
     }
@@ -75,7 +92,7 @@ final class UnaryCall<Q, A, R> {
   private void lineUp() {
     CallSlots.Waiter waiter = connection.slots().lineUp(this::attempt);
     if (waiter == null) {
-      future.completeExceptionally(
+      fail(
           Reason.OVERLOADED.exception(
               ("%,d calls to %s are already waiting, the limit of one client; make fewer concurrent"
                       + " calls")
@@ -83,16 +100,21 @@ final class UnaryCall<Q, A, R> {
               Details.NONE.retryAfter(RetryPolicy.RETRY_AFTER)));
       return;
     }
-    stopWaiting =
+    Runnable stopTimer =
         connection
             .timer()
             .after(
                 Duration.ofNanos(policy.leftNanos()),
                 () -> {
                   if (connection.slots().giveUp(waiter)) {
-                    future.completeExceptionally(notSent());
+                    fail(notSent());
                   }
                 });
+    waiting(
+        () -> {
+          connection.slots().giveUp(waiter);
+          stopTimer.run();
+        });
   }
 
   private DatastoreException notSent() {
@@ -105,28 +127,41 @@ final class UnaryCall<Q, A, R> {
                 connection.server(), Failures.seconds(policy.timeout()), Connection.CALLS_AT_ONCE));
   }
 
-  private void attempt() {
+  /**
+   * Begins an attempt in a slot. Returns false, and leaves the slot, if none is needed any more.
+   */
+  private synchronized boolean attempt() {
     stopWaiting.run();
     if (future.isDone()) {
-      connection.slots().release();
-      return;
+      return false;
+    }
+    Q message;
+    try {
+      message = request.get();
+    } catch (RuntimeException error) {
+      fail(Caller.asDatastoreException(error));
+      return false;
     }
     Connection.Sent sent = new Connection.Sent();
-    ClientCall<Q, A> begun = connection.call(method, policy, sent);
-    call = begun;
-    begun.start(new Listener(sent), connection.headers());
-    begun.request(2);
-    begun.sendMessage(request.get());
-    begun.halfClose();
+    call = connection.call(method, policy, sent);
+    call.start(new Listener(sent), connection.headers());
+    call.request(2);
+    call.sendMessage(message);
+    call.halfClose();
+    return true;
   }
 
   private void failed(DatastoreException error) {
-    Optional<Duration> backoff = connection.backoff(error, policy, mayFollow);
+    Optional<Duration> backoff = connection.backoff(error, policy, repeats);
     if (backoff.isEmpty() || future.isDone()) {
-      future.completeExceptionally(error);
+      fail(error);
     } else {
-      connection.timer().after(backoff.get(), this::takeTurn);
+      waiting(connection.timer().after(backoff.get(), this::takeTurn));
     }
+  }
+
+  private void fail(DatastoreException error) {
+    future.completeExceptionally(repeats.outcome(error));
   }
 
   private final class Listener extends ClientCall.Listener<A> {
@@ -144,25 +179,25 @@ final class UnaryCall<Q, A, R> {
 
     @Override
     public void onClose(Status status, Metadata trailers) {
-      connection.slots().release();
-      if (status.isOk() && answer != null) {
-        connection.link().up();
-        answered();
-      } else {
-        Status cause =
-            status.isOk()
-                ? Status.INTERNAL.withDescription("Received unexpected EOS without an answer")
-                : status;
-        failed(connection.failure(cause, trailers, sent, policy, isRead));
+      try {
+        connection.slots().release();
+        ended(status, trailers);
+      } catch (Throwable error) {
+        fail(Caller.asDatastoreException(error));
       }
     }
 
-    private void answered() {
-      try {
-        future.complete(result.apply(answer));
-      } catch (RuntimeException error) {
-        future.completeExceptionally(error);
+    private void ended(Status status, Metadata trailers) {
+      if (!status.isOk()) {
+        failed(connection.failure(status, trailers, sent, policy, isRead));
+        return;
       }
+      connection.link().up();
+      if (answer == null) {
+        throw Reason.CORRUPT_DATA.exception(
+            "the answer of %s is missing".formatted(connection.server()));
+      }
+      future.complete(result.apply(answer));
     }
   }
 }

@@ -32,8 +32,7 @@ final class Values {
     try {
       return encode(value, 0);
     } catch (Fault fault) {
-      throw (InvalidException)
-          fault.reason.exception(fault.text(), Details.NONE.with("path", fault.path));
+      throw fault.exception();
     }
   }
 
@@ -89,7 +88,7 @@ final class Values {
   }
 
   private static MapValue encodeMap(Map<?, ?> map, int depth) {
-    checkDepth(depth);
+    checkDepth(depth, Reason.INVALID_VALUE);
     MapValue.Builder fields = MapValue.newBuilder();
     for (Map.Entry<?, ?> member : map.entrySet()) {
       if (!(member.getKey() instanceof String name)) {
@@ -100,17 +99,20 @@ final class Values {
       try {
         fields.putFields(name, encode(member.getValue(), depth + 1));
       } catch (Fault fault) {
-        throw fault.within(
-            "['%s']"
-                .formatted(
-                    name.length() <= NAME_SHOWN ? name : name.substring(0, NAME_SHOWN) + "..."));
+        throw fault.within(member(name));
       }
     }
     return fields.build();
   }
 
+  /** A member of a map as paths show it. */
+  private static String member(String name) {
+    return "['%s']"
+        .formatted(name.length() <= NAME_SHOWN ? name : name.substring(0, NAME_SHOWN) + "...");
+  }
+
   private static ListValue encodeList(List<?> list, int depth) {
-    checkDepth(depth);
+    checkDepth(depth, Reason.INVALID_VALUE);
     ListValue.Builder values = ListValue.newBuilder();
     for (Object held : list) {
       try {
@@ -122,9 +124,9 @@ final class Values {
     return values.build();
   }
 
-  private static void checkDepth(int depth) {
+  private static void checkDepth(int depth, Reason reason) {
     if (depth >= MAX_DEPTH) {
-      throw new Fault(Reason.INVALID_VALUE, "is nested more than " + MAX_DEPTH + " deep");
+      throw new Fault(reason, "is nested more than " + MAX_DEPTH + " deep");
     }
   }
 
@@ -156,9 +158,18 @@ final class Values {
   }
 
   /**
-   * The value of a message. Throws CORRUPT_DATA if it, or a part of it, has no kind that is known.
+   * The value of a message. Throws CORRUPT_DATA, with the path of the part, if it, or a part of it,
+   * has no kind that is known, or is not valid.
    */
   static Object decode(Value message) {
+    try {
+      return decode(message, 0);
+    } catch (Fault fault) {
+      throw fault.exception();
+    }
+  }
+
+  private static Object decode(Value message, int depth) {
     return switch (message.getKindCase()) {
       case NULL_VALUE -> null;
       case BOOL_VALUE -> message.getBoolValue();
@@ -166,29 +177,75 @@ final class Values {
       case DOUBLE_VALUE -> message.getDoubleValue();
       case STRING_VALUE -> message.getStringValue();
       case BYTES_VALUE -> message.getBytesValue().toByteArray();
-      case TIMESTAMP_VALUE -> instant(message.getTimestampValue());
-      case KEY_VALUE -> Key.received(message.getKeyValue());
-      case LIST_VALUE -> {
-        List<Object> list = new ArrayList<>(message.getListValue().getValuesCount());
-        message.getListValue().getValuesList().forEach(held -> list.add(decode(held)));
-        yield list;
-      }
-      case MAP_VALUE -> {
-        Map<String, Object> map = new LinkedHashMap<>();
-        message.getMapValue().getFieldsMap().forEach((name, held) -> map.put(name, decode(held)));
-        yield map;
-      }
+      case TIMESTAMP_VALUE -> decodeInstant(message.getTimestampValue());
+      case KEY_VALUE -> decodeKey(message.getKeyValue());
+      case LIST_VALUE -> decodeList(message.getListValue(), depth);
+      case MAP_VALUE -> decodeMap(message.getMapValue(), depth);
       case KIND_NOT_SET ->
-          throw Reason.CORRUPT_DATA.exception(
-              "a value has no kind, or one that this client does not know");
+          throw new Fault(
+              Reason.CORRUPT_DATA, "has no kind, or one that this client does not know");
     };
   }
 
-  static Instant instant(Timestamp message) {
-    return Instant.ofEpochSecond(message.getSeconds(), message.getNanos());
+  private static List<Object> decodeList(ListValue message, int depth) {
+    checkDepth(depth, Reason.CORRUPT_DATA);
+    List<Object> list = new ArrayList<>(message.getValuesCount());
+    for (Value held : message.getValuesList()) {
+      try {
+        list.add(decode(held, depth + 1));
+      } catch (Fault fault) {
+        throw fault.within("[" + list.size() + "]");
+      }
+    }
+    return list;
   }
 
-  /** A part that cannot be sent. Made without a stack: it is replaced once its path is complete. */
+  private static Map<String, Object> decodeMap(MapValue message, int depth) {
+    checkDepth(depth, Reason.CORRUPT_DATA);
+    Map<String, Object> map = new LinkedHashMap<>();
+    for (Map.Entry<String, Value> held : message.getFieldsMap().entrySet()) {
+      try {
+        map.put(held.getKey(), decode(held.getValue(), depth + 1));
+      } catch (Fault fault) {
+        throw fault.within(member(held.getKey()));
+      }
+    }
+    return map;
+  }
+
+  private static Key decodeKey(io.github.datastore.v1.Key message) {
+    try {
+      return Key.received(message);
+    } catch (DatastoreException error) {
+      throw new Fault(Reason.CORRUPT_DATA, "is a key that is not valid");
+    }
+  }
+
+  private static Instant decodeInstant(Timestamp message) {
+    long seconds = message.getSeconds();
+    int nanos = message.getNanos();
+    if (seconds < FIRST_SECOND || seconds > LAST_SECOND) {
+      throw new Fault(Reason.CORRUPT_DATA, "is a timestamp outside the years 1 to 9999 of UTC");
+    }
+    if (nanos < 0 || nanos > 999_999_000 || nanos % 1000 != 0) {
+      throw new Fault(Reason.CORRUPT_DATA, "is a timestamp that is not in whole microseconds");
+    }
+    return Instant.ofEpochSecond(seconds, nanos);
+  }
+
+  /** A time that a server sent. Throws CORRUPT_DATA if it is not one, as {@link #decode}. */
+  static Instant instant(Timestamp message) {
+    try {
+      return decodeInstant(message);
+    } catch (Fault fault) {
+      throw fault.exception();
+    }
+  }
+
+  /**
+   * A part that cannot be sent, or read. Made without a stack: it is replaced once its path is
+   * complete.
+   */
   private static final class Fault extends RuntimeException {
     private static final long serialVersionUID = 1;
     private final Reason reason;
@@ -210,8 +267,8 @@ final class Values {
       return this;
     }
 
-    String text() {
-      return what + path + " " + getMessage();
+    DatastoreException exception() {
+      return reason.exception(what + path + " " + getMessage(), Details.NONE.with("path", path));
     }
   }
 }

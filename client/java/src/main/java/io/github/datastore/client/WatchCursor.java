@@ -3,6 +3,7 @@ package io.github.datastore.client;
 import io.github.datastore.v1.DatastoreServiceGrpc;
 import io.github.datastore.v1.WatchRequest;
 import io.github.datastore.v1.WatchResponse;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
@@ -20,8 +21,11 @@ public final class WatchCursor extends Cursor<ChangeBatch> {
   /** The first message, which says that the watch has begun. */
   private ChangeBatch first;
 
-  WatchCursor(Connection connection, WatchRequest request) {
-    super(connection, new RetryPolicy(Optional.empty()));
+  private final RetryPolicy withoutDeadline = new RetryPolicy(Optional.empty());
+
+  /** A watch that must begin within a timeout, and has no deadline after that. */
+  WatchCursor(Connection connection, WatchRequest request, Duration timeout) {
+    super(connection, new RetryPolicy(Optional.of(timeout)));
     this.request = request;
   }
 
@@ -29,6 +33,7 @@ public final class WatchCursor extends Cursor<ChangeBatch> {
   WatchCursor begun() {
     try {
       first = batch();
+      policy = withoutDeadline;
       return this;
     } catch (DatastoreException error) {
       end();
@@ -54,7 +59,7 @@ public final class WatchCursor extends Cursor<ChangeBatch> {
           stream =
               held(
                   new MessageStream<>(
-                      connection, DatastoreServiceGrpc.getWatchMethod(), request, policy));
+                      connection, DatastoreServiceGrpc.getWatchMethod(), request, withoutDeadline));
         }
         return received();
       } catch (DatastoreException error) {
@@ -67,7 +72,7 @@ public final class WatchCursor extends Cursor<ChangeBatch> {
   private ChangeBatch received() {
     List<Change> changes = new ArrayList<>();
     while (true) {
-      WatchResponse response = stream.next();
+      WatchResponse response = stream.next(policy);
       if (response == null) {
         throw Reason.TRUNCATED_STREAM.exception(
             "the changes from %s ended".formatted(connection.server()));

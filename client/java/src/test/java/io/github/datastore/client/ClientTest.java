@@ -167,6 +167,23 @@ class ClientTest {
   }
 
   @Test
+  void callersThatAreCancelledGiveUpTheirPlaces() {
+    List<CompletableFuture<Optional<Object>>> sent = new ArrayList<>();
+    for (int i = 0; i < Connection.CALLS_AT_ONCE; i++) {
+      sent.add(client.getAsync(HELD));
+    }
+    List<CompletableFuture<Optional<Object>>> waiting = new ArrayList<>();
+    for (int i = 0; i < Connection.WAITING_CALLS; i++) {
+      waiting.add(client.getAsync(HELD));
+    }
+    waiting.forEach(future -> future.cancel(true));
+    CompletableFuture<Optional<Object>> next = client.getAsync(Key.of("/a"));
+    assertFalse(next.isDone());
+    sent.forEach(future -> future.cancel(true));
+    assertEquals(Optional.empty(), next.join());
+  }
+
+  @Test
   void aCursorIsReadAsAStreamWhichIsClosedEarly() throws InterruptedException {
     try (QueryCursor cursor = client.query(ALL);
         Stream<Entry> entries = cursor.stream()) {
@@ -187,7 +204,8 @@ class ClientTest {
     Settings settings =
         new Settings(targets, none, none, none, Optional.empty(), instant, hour, true, false);
     try (Connection connection = new Connection(settings)) {
-      WatchCursor cursor = new WatchCursor(connection, Watch.of(ALL).message()).begun();
+      WatchCursor cursor =
+          new WatchCursor(connection, Watch.of(ALL).message(), Duration.ofMinutes(1)).begun();
       for (int i = 1; i < Connection.STREAMS_AT_ONCE; i++) {
         connection.takeStream();
       }

@@ -97,6 +97,28 @@ class DecisionsTest {
   }
 
   @Test
+  void aSlotIsPassedOnToTheFirstThatUsesIt() {
+    CallSlots slots = new CallSlots(1, 100_000);
+    assertTrue(slots.take());
+    for (int i = 0; i < 100_000; i++) {
+      assertNotNull(slots.lineUp(() -> false));
+    }
+    slots.release();
+    assertNotNull(slots.lineUp(() -> false));
+    assertTrue(slots.take());
+    assertFalse(slots.take());
+  }
+
+  @Test
+  void aWatchWaitsForAServerFor30SecondsAtMost() {
+    RetryPolicy policy = new RetryPolicy(Optional.empty(), now::get);
+    DatastoreException error =
+        Reason.UNAVAILABLE.exception("busy", Details.NONE.retryAfter(Duration.ofDays(366)));
+    Duration backoff = policy.backoff(error).orElseThrow();
+    assertTrue(backoff.compareTo(Duration.ofSeconds(31)) < 0, backoff.toString());
+  }
+
+  @Test
   void anAttemptThatMayHaveBeenMadeIsFollowedByOneWithAnAge() {
     Attempt attempt = new Attempt();
     assertEquals(16, attempt.sent().getRequestId().size());
@@ -145,7 +167,24 @@ class DecisionsTest {
                     "RST_STREAM closed stream. HTTP/2 error code: INTERNAL_ERROR"),
                 true)
             .reason());
+    assertEquals(
+        Reason.UNAVAILABLE,
+        failure(
+                Status.RESOURCE_EXHAUSTED.withDescription(
+                    "HTTP/2 error code: ENHANCE_YOUR_CALM (Bandwidth exhausted)"),
+                true)
+            .reason());
+    assertEquals(
+        Reason.UNAVAILABLE,
+        failure(Status.UNKNOWN.withDescription("missing GRPC status in response"), true).reason());
+    assertEquals(
+        Reason.LIMIT_EXCEEDED,
+        failure(Status.RESOURCE_EXHAUSTED.withDescription("too large"), true).reason());
     assertEquals(Reason.INTERNAL, failure(Status.INTERNAL.withDescription("oops"), true).reason());
+    assertEquals(
+        Reason.CORRUPT_DATA,
+        failure(Status.INTERNAL.withDescription("Encountered end-of-stream mid-frame"), true)
+            .reason());
     assertEquals(
         Reason.CORRUPT_DATA,
         failure(Status.CANCELLED.withDescription("Failed to read message."), true).reason());

@@ -317,11 +317,25 @@ class VectorsTest {
         Vectors.value(vector.get("cut")), Fields.cut(value, Vectors.texts(vector.get("fields"))));
   }
 
-  @Test
-  void whatHasNoKindIsCorrupt() {
-    DatastoreException error =
-        assertThrows(StoreException.class, () -> Values.decode(Value.getDefaultInstance()));
+  static Stream<JsonObject> wireRefused() {
+    // A parser that knows what a value is refuses those without a path; of two kinds it takes the
+    // last.
+    return Vectors.objects(Vectors.read("wire_refused"))
+        .filter(vector -> !vector.get("why").getAsString().equals("a null after another kind"));
+  }
+
+  @ParameterizedTest
+  @MethodSource
+  void wireRefused(JsonObject vector) {
+    Value message;
+    try {
+      message = Value.parseFrom(Vectors.hex(vector.get("wire")));
+    } catch (InvalidProtocolBufferException unreadable) {
+      return;
+    }
+    DatastoreException error = assertThrows(StoreException.class, () -> Values.decode(message));
     assertEquals(Reason.CORRUPT_DATA, error.reason());
+    assertEquals(vector.get("path").getAsString(), error.details().get("path"));
   }
 
   @Test

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import beside_etcd, beside_redis, library, memory, proxies, rows, sorts
+from bench import beside_etcd, beside_redis, library, memory, proxies, rows, scans, sorts
 from bench.beside_redis import is_installed
 from bench.etcd import is_built
 from bench.measure import Row
 from bench.servers import pin_client
 from bench.tables import table
 
-_MODULES = (rows, proxies, library, beside_etcd, beside_redis, memory, sorts)
+_MODULES = (rows, scans, proxies, library, beside_etcd, beside_redis, memory, sorts)
 ROWS = {measure.__name__: measure for module in _MODULES for measure in module.ROWS}
 WITH_ETCD = {measure.__name__ for measure in beside_etcd.ROWS}
 WITH_REDIS = {measure.__name__ for measure in beside_redis.ROWS}

@@ -6,19 +6,18 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from bench import servers
+from bench import filled, servers
 from bench.calls import SERVICE, channel, messages_per_second, read_stream
 from bench.loads import calls_per_second
 from bench.measure import Row, compare
-from bench.things import STREAM_ENTRIES, UNARY_CALLS, UNARY_IN_FLIGHT, fill, key, query, text
+from bench.things import STREAM_ENTRIES, UNARY_CALLS, UNARY_IN_FLIGHT, fill, grouped_row, key, query, row, text
 from datastore.aio.matching import MatchingRun
 from datastore.model.aggregates import Aggregate, Avg
 from datastore.model.expiry import Expiry
@@ -54,7 +53,7 @@ _THINGS = Query(Key("/Thing"))
 
 async def unary_get_vs_echo() -> Row:
     """Get of one entry of 100 B from LMDB, 64 in flight, against a bare echo of the same sizes; calls per second."""
-    async with _lmdb(1) as ours, _bare() as bare:
+    async with filled.lmdb(1) as ours, filled.bare() as bare:
         request = service_pb2.GetRequest(key=encode_key(Key(key(0)))).SerializeToString()
         get: Any = ours.unary_unary(f"{SERVICE}Get")
         answer: bytes = await get(request)
@@ -69,7 +68,7 @@ async def unary_get_vs_echo() -> Row:
 
 async def query_stream_vs_bare_stream() -> Row:
     """A collection of 100,000 entries of 100 B from LMDB, against a bare stream of messages of the same sizes."""
-    async with _lmdb() as ours, _bare() as bare:
+    async with filled.lmdb() as ours, filled.bare() as bare:
         sizes, _ = await read_stream(ours, f"{SERVICE}Query", query())
         return await compare(
             "entries/s",
@@ -175,7 +174,7 @@ async def aggregate_vs_count() -> Row:
     asked = Aggregate.checked(query, {"mean": Avg("elevation")}, group_by=["country"])
     aggregate = encode_aggregate(asked).SerializeToString()
     count = service_pb2.QueryRequest(query=encode_query(query.replaced(keys_only=True))).SerializeToString()
-    async with _lmdb(value_of=_grouped_row) as on:
+    async with filled.lmdb(value_of=grouped_row) as on:
         return await compare(
             "entries/s",
             partial(_entries_per_second, on, f"{SERVICE}Aggregate", aggregate),
@@ -185,14 +184,14 @@ async def aggregate_vs_count() -> Row:
 
 async def conditional_put_vs_put() -> Row:
     """Puts of 100 B to LMDB on the condition that the entry exists, against puts without; calls per second."""
-    async with _lmdb(UNARY_IN_FLIGHT, options="?durability=async") as on:
+    async with filled.lmdb(UNARY_IN_FLIGHT, options="?durability=async") as on:
         puts = partial(messages_per_second, on, f"{SERVICE}Put", in_flight=UNARY_IN_FLIGHT)
         return await compare("calls/s", partial(puts, _puts(if_exists=True)), partial(puts, _puts(if_exists=False)))
 
 
 async def query_with_expiry_vs_without() -> Row:
     """The query of the stream row over entries that all expire, but not yet, against entries that never do."""
-    async with _lmdb(expiry=Expiry.after(86_400)) as ours, _lmdb() as other:
+    async with filled.lmdb(expiry=Expiry.after(86_400)) as ours, filled.lmdb() as other:
         return await compare(
             "entries/s",
             partial(_entries_per_second, ours, f"{SERVICE}Query", query()),
@@ -203,7 +202,7 @@ async def query_with_expiry_vs_without() -> Row:
 async def watch_vs_bare_stream() -> Row:
     """The changes of 50,000 puts of 100 B in memory to one watcher, against a bare stream of as many bytes."""
     with servers.node("memory:") as url:
-        async with channel(url) as ours, _bare() as bare:
+        async with channel(url) as ours, filled.bare() as bare:
             request = await _watch_of_puts(url, ours)
             sizes = await _read_changes(ours, request)
 
@@ -290,46 +289,6 @@ async def _read_changes(on: grpc.aio.Channel, request: bytes) -> list[int]:
     return sizes
 
 
-def _row(number: int) -> dict[str, object]:
-    """A map of seven members, about as large as an airport's."""
-    return {
-        "name": f"Thing number {number}",
-        "city": "Somewhere",
-        "country": "CH",
-        "tz": "Europe/Zurich",
-        "elevation": number % 5000,
-        "lat": number / 1000,
-        "lon": -number / 1000,
-    }
-
-
-def _grouped_row(number: int) -> dict[str, object]:
-    return _row(number) | {"country": f"C{number % 100}"}
-
-
-@asynccontextmanager
-async def _lmdb(
-    entries: int = STREAM_ENTRIES,
-    value_of: Callable[[int], object] = text,
-    *,
-    expiry: Expiry | None = None,
-    options: str = "",
-) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to a node on LMDB that holds these entries, by default those of the stream rows."""
-    with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}/data{options}") as url:
-        await fill(url, entries, value_of, expiry)
-        async with channel(url) as on:
-            yield on
-
-
-@asynccontextmanager
-async def _bare() -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to the reference server."""
-    with servers.bare() as url:
-        async with channel(url) as on:
-            yield on
-
-
 async def _gets_per_second(store: RemoteDatastore) -> float:
     waiting = iter(range(UNARY_CALLS))
 
@@ -361,7 +320,7 @@ def _puts(*, if_exists: bool) -> list[bytes]:
 
 
 def _import_lines() -> list[str]:
-    return [json.dumps({"key": key(n), "value": _row(n)}) + "\n" for n in range(IMPORT_ROWS)]
+    return [json.dumps({"key": key(n), "value": row(n)}) + "\n" for n in range(IMPORT_ROWS)]
 
 
 def _prepared_writes(lines: list[str]) -> list[bytes]:

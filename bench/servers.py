@@ -19,6 +19,7 @@ from typing import Any
 
 __all__ = [
     "bare",
+    "by_hand",
     "free_ports",
     "listening",
     "node",
@@ -122,6 +123,13 @@ def node_with_workers(store: str, workers: int) -> Iterator[str]:
     """A storage node whose processes may use every core."""
     arguments = ["serve", store, "--workers", str(workers), "--listen", "127.0.0.1:0", "--json", "--stop-with-stdin"]
     with _process(["datastore_server.cli", *arguments], *_CORES) as url:
+        yield url
+
+
+@contextmanager
+def by_hand(directory: str, entries: int) -> Iterator[str]:
+    """The reference of filtered queries, over so many maps."""
+    with _process(["bench.by_hand", directory, str(entries)]) as url:
         yield url
 
 

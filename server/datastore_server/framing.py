@@ -37,6 +37,9 @@ __all__ = [
     "whole_frame",
 ]
 
+#: Of so many entries at most, the parts of frames are not joined before the message is.
+FEW_ENTRIES = 64
+
 #: Tags of length-delimited fields: `field number << 3 | 2`.
 _FIELD_1 = b"\x0a"
 _FIELD_2 = b"\x12"
@@ -102,34 +105,36 @@ def _metadata_field(tag: bytes, metadata: Metadata | None, encode: wire.Metadata
     return b"" if metadata is None else length_delimited(tag, (encode or wire.MetadataEncoder())(metadata))
 
 
-def framed(batch: Batch, most_bytes: int, *, keys_only: bool) -> bytes | None:
-    """All entries of a batch as field 1, `entries`; None if they are, or might be, too large."""
+def framed(batch: Batch, most_bytes: int, *, keys_only: bool) -> list[bytes] | None:
+    """All entries of a batch as field 1, `entries`, in parts; None if they are, or might be, too large."""
     if isinstance(batch.encoded, wire.EntryFrames):
-        return batch.encoded.joined_frames() if batch.encoded.size_bytes <= most_bytes else None
+        return [batch.encoded.joined_frames()] if batch.encoded.size_bytes <= most_bytes else None
     serialized = None if keys_only else batch.serialized()
     if not keys_only and (serialized is None or sum(map(len, serialized[1])) > most_bytes):
         # The size of plain values is only known once they are encoded.
         return None
     if batch.metadata is not None:
-        frames = b"".join(entry_frames(batch, keys_only=keys_only))
+        frames = list(entry_frames(batch, keys_only=keys_only))
     elif serialized is None:
-        frames = _key_frames(_texts(batch))
+        frames = list(_key_frames(_texts(batch)))
     else:
-        frames = _entry_frames(_texts(batch), serialized[1])
-    return frames if len(frames) <= most_bytes else None
+        frames = list(_entry_frames(_texts(batch), serialized[1]))
+    # A few parts may be large, and are copied only into the message.
+    parts = frames if len(batch) <= FEW_ENTRIES else [b"".join(frames)]
+    return parts if sum(map(len, parts)) <= most_bytes else None
 
 
 # These run for every entry of every query: whatever can be done for many at once is.
 
 
-def _key_frames(texts: list[bytes]) -> bytes:
-    """Keys as field 1, `entries`."""
+def _key_frames(texts: list[bytes]) -> Iterator[bytes]:
+    """Keys as field 1, `entries`, in parts."""
     heads = map(_key_entry_head, map(len, texts))
-    return b"".join(chain.from_iterable(zip(heads, texts, strict=True)))
+    return chain.from_iterable(zip(heads, texts, strict=True))
 
 
-def _entry_frames(texts: list[bytes], datas: list[bytes]) -> bytes:
-    """Keys and their values as field 1, `entries`."""
+def _entry_frames(texts: list[bytes], datas: list[bytes]) -> Iterator[bytes]:
+    """Keys and their values as field 1, `entries`, in parts."""
     text_sizes, value_sizes = set(map(len, texts)), set(map(len, datas))
     entry_heads: Iterable[bytes]
     value_heads: Iterable[bytes]
@@ -138,7 +143,7 @@ def _entry_frames(texts: list[bytes], datas: list[bytes]) -> bytes:
     else:
         sizes = zip(map(len, texts), map(len, datas), strict=True)
         entry_heads, value_heads = zip(*map(_HEADS.__getitem__, sizes), strict=True) if texts else ((), ())
-    return b"".join(chain.from_iterable(zip(entry_heads, texts, value_heads, datas, strict=False)))
+    return chain.from_iterable(zip(entry_heads, texts, value_heads, datas, strict=False))
 
 
 def _texts(batch: Batch) -> list[bytes]:

@@ -167,7 +167,7 @@ class ResponseBuilder:
         elif (frames := framed(batch, whole_bytes - sort_key_bytes, keys_only=keys_only)) is None:
             yield from self._cut(batch, entry_frames(batch, keys_only=keys_only), sort_keys)
         elif frames:
-            size = len(frames) + sort_key_bytes
+            size = sum(map(len, frames)) + sort_key_bytes
             if self._count and self._size + size > whole_bytes:
                 yield self.flush()
             self._take(frames, len(batch), sort_keys, size)
@@ -188,7 +188,7 @@ class ResponseBuilder:
                 if index:
                     self._position = position_of(self._query, batch, index - 1)
                 yield self.flush()
-            self._take(frame, 1, part, size)
+            self._take([frame], 1, part, size)
 
     def _cut_parts(self, batch: Batch, sort_keys: Sequence[bytes]) -> Iterator[bytes]:
         """Like `_cut`, for keys or fields with long sort keys: the last entry of a message then has its value."""
@@ -204,7 +204,7 @@ class ResponseBuilder:
                 if index:
                     self._position = position_of(self._query, batch, index - 1)
                 yield self.flush()
-            self._take(frame, 1, part, len(frame) + sum(map(len, part)))
+            self._take([frame], 1, part, len(frame) + sum(map(len, part)))
             self._last_frame = whole
 
     def _is_place(self, position: Position) -> bool:
@@ -215,9 +215,9 @@ class ResponseBuilder:
         """
         return bool(position.sort_key) == bool(self._query.orders) and not is_long(position.sort_key)
 
-    def _take(self, frames: bytes, count: int, sort_keys: Iterable[bytes], size: int) -> None:
+    def _take(self, frames: Iterable[bytes], count: int, sort_keys: Iterable[bytes], size: int) -> None:
         self._last_frame = None
-        self._frames.append(frames)
+        self._frames += frames
         self._count += count
         self._sort_keys += sort_keys
         self._size += size

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from datastore.engine.conflicts import conflict_pauses
+from datastore.model.arguments import no_versions
 from datastore.model.errors import ConditionFailedError
 from datastore.model.expiry import Expiry
 from datastore.model.key import Key
@@ -29,12 +30,14 @@ def exchange(
 
     None deletes; otherwise the entry expires as before, or as `expiry` says. If another write came between, begin
     again, at most UPDATE_ATTEMPTS times. Returns the result, with the new value. Raises what the function and the
-    read raise, and ConditionFailedError if `condition` does not hold.
+    read raise, ConditionFailedError if `condition` does not hold, and UnsupportedError if the entry has no version.
     """
     pauses = conflict_pauses()
     while True:
         [found] = store.read([key], ENTRIES)
         old = value_of(found)
+        if old is not None and found.metadata is None:
+            raise no_versions(store)
         version = 0 if found.metadata is None else found.metadata.version
         if condition is not None:
             require(condition, key, version)

@@ -318,11 +318,12 @@ def fewer_items(error: DatastoreError, items: int) -> int:
     return 0
 
 
-def parsed(kind: Any, data: bytes) -> Any:
-    """Parse a response as a message. Raises CorruptDataError if it is malformed."""
+def parsed(kind: Any, data: bytes | None) -> Any:
+    """Parse a response as a message. Raises CorruptDataError if it is malformed, or missing."""
     try:
+        # gRPC gives None for a call that succeeded without an answer.
         return kind.FromString(data)
-    except DecodeError as error:
+    except (DecodeError, TypeError) as error:
         raise CorruptDataError(f"the server's answer cannot be read as a {kind.DESCRIPTOR.name}") from error
 
 

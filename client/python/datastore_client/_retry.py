@@ -5,6 +5,7 @@ Pure, and shared by the sync and async clients. Knows clocks and errors, but not
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -39,6 +40,11 @@ class RetryPolicy:
         self._cut_at: float | None = None
         self._backoff_s = BACKOFFS_S[0]
 
+    @property
+    def ends_at(self) -> float:
+        """When the time is up, by the clock."""
+        return self._deadline
+
     def left_s(self) -> float:
         """The time left, always above zero, so that gRPC reports an exceeded deadline."""
         return max(self._deadline - self._clock(), 0.001)
@@ -61,7 +67,9 @@ class RetryPolicy:
         backoff_s = self._backoff_s * random.uniform(0.5, 1.0)
         self._backoff_s = min(self._backoff_s * 2, BACKOFFS_S[1])
         if isinstance(error, UnavailableError):
-            backoff_s += error.retry_after_s or 0.0
+            asked_s = error.retry_after_s or 0.0
+            # What has no deadline, a watch, does not wait for longer than for a server that is lost.
+            backoff_s += min(asked_s, RESUME_TIMEOUT_S) if math.isinf(self._deadline) else asked_s
         return backoff_s if now + backoff_s < self._deadline else None
 
 

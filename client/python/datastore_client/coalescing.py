@@ -25,7 +25,6 @@ from datastore.model.operations import (
 )
 from datastore.wire import WireValue
 from datastore_client._connection import Connection
-from datastore_client._gather import BATCHES_AT_ONCE
 from datastore_client._gathering import Gathering
 from datastore_client._messages import content_of
 
@@ -57,12 +56,7 @@ class Coalesced:
             for options in (VALUES, ENTRIES)
         }
         self._batches: dict[ReadOptions, Gathering[Sequence[Key], list[ReadResult]]] = {
-            options: Gathering(
-                connection,
-                partial(self._read_batch, options),
-                partial(self._read_batches, options),
-                at_once=BATCHES_AT_ONCE,
-            )
+            options: Gathering(connection, partial(self._read_batch, options), partial(self._read_batches, options))
             for options in (VALUES, ENTRIES)
         }
         self._writes: Gathering[Operation, WriteResult] = Gathering(connection, write_one, self._write_all)

@@ -306,7 +306,8 @@ class RemoteDatastore(Datastore):
             if backoff_s is None:
                 break
             pause(backoff_s)
-            again = self._ask([keys[place] for place in asked], options)
+            with self._connection.until(policy.ends_at):
+                again = self._ask([keys[place] for place in asked], options)
             for place, result in zip(asked, again, strict=False):
                 results[place] = result
         return results
@@ -383,7 +384,9 @@ class RemoteDatastore(Datastore):
         policy = self._connection.policy()
         while True:
             message = batch.message(places, atomic=True)
-            response = parsed(service_pb2.BatchWriteResponse, self._write("BatchWrite", message))
+            with self._connection.until(policy.ends_at):
+                answer = self._write("BatchWrite", message)
+            response = parsed(service_pb2.BatchWriteResponse, answer)
             self._check_count(len(response.results), len(writes))
             results = list(map(self._written, response.results))
             batch.note(places, message, results)
@@ -459,7 +462,9 @@ class RemoteDatastore(Datastore):
         while True:
             message = batch.message(asked)
             try:
-                response = parsed(service_pb2.BatchWriteResponse, self._write("BatchWrite", message))
+                with self._connection.until(policy.ends_at):
+                    answer = self._write("BatchWrite", message)
+                response = parsed(service_pb2.BatchWriteResponse, answer)
                 self._check_count(len(response.results), len(asked))
             except DatastoreError as error:
                 for place in asked:
@@ -483,6 +488,11 @@ class RemoteDatastore(Datastore):
             raise self._connection.named(
                 CorruptDataError(f"{self.url} returned {answered:,} results for {asked:,} items")
             )
+
+    def update(self, key: Key, function: Callable[[Any], Any]) -> Any:
+        """As for every store, with one `timeout_s` for all of its calls."""
+        with self._connection.until(self._connection.policy().ends_at):
+            return super().update(key, function)
 
     # Queries
 

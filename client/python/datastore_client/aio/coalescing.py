@@ -22,7 +22,6 @@ from datastore.model.operations import (
     attempt,
 )
 from datastore.wire import WireValue
-from datastore_client._gather import BATCHES_AT_ONCE
 from datastore_client._messages import content_of
 from datastore_client.aio._connection import Connection
 from datastore_client.aio._gathering import Gathering
@@ -55,12 +54,7 @@ class Coalesced:
             for options in (VALUES, ENTRIES)
         }
         self._batches: dict[ReadOptions, Gathering[Sequence[Key], list[ReadResult]]] = {
-            options: Gathering(
-                connection,
-                partial(self._read_batch, options),
-                partial(self._read_batches, options),
-                at_once=BATCHES_AT_ONCE,
-            )
+            options: Gathering(connection, partial(self._read_batch, options), partial(self._read_batches, options))
             for options in (VALUES, ENTRIES)
         }
         self._writes: Gathering[Operation, WriteResult] = Gathering(connection, write_one, self._write_all)

@@ -16,11 +16,12 @@ from datastore.aio.feeds import Feed
 from datastore.aio.verbs import scope_of
 from datastore.engine.feeds import selected
 from datastore.model.changes import Change, ChangeBatch, Watch
-from datastore.model.errors import TruncatedStreamError, UnavailableError
+from datastore.model.errors import DeadlineExceededError, TruncatedStreamError, UnavailableError
 from datastore.v1 import service_pb2
 from datastore.wire import raw
 from datastore_client._messages import parsed
 from datastore_client._retry import RetryPolicy
+from datastore_client.aio._calls import IdleLimit
 from datastore_client.aio._connection import Connection, Stream
 
 __all__ = ["RemoteFeed"]
@@ -57,6 +58,8 @@ class RemoteFeed(Feed):
         #: Set when there is room for a batch, and when the feed is closed.
         self._room = Signal()
         self._is_closed = False
+        #: Whether there was a message.
+        self._has_begun = False
         #: Whether a stream was cut off, until another has brought a batch.
         self._is_cut_off = False
         self._received: Stream | None = None
@@ -116,7 +119,7 @@ class RemoteFeed(Feed):
         self._received = received = await self._connection.stream(_METHOD, self._request.SerializeToString(), policy)
         changes: list[Change] = []
         async with aclosing(received):
-            while not self._is_closed and (data := await received.read()) is not None:
+            while not self._is_closed and (data := await self._read(received)) is not None:
                 response = parsed(raw.WatchResponse, data)
                 changes += wire.decode_changes(response.changes)
                 if response.resume_token:
@@ -125,6 +128,32 @@ class RemoteFeed(Feed):
                     changes = []
         if not self._is_closed:
             raise self._connection.named(TruncatedStreamError(f"the changes from {self._connection.url} ended"))
+
+    async def _read(self, received: Stream) -> bytes | None:
+        """The next message. Raises DeadlineExceededError if the first of the watch takes longer than a call may."""
+        if self._has_begun:
+            return await received.read()
+        policy = self._connection.policy()
+        is_late = False
+
+        async def end() -> None:
+            nonlocal is_late
+            is_late = True
+            await received.aclose()
+
+        try:
+            async with IdleLimit(policy.left_s(), end):
+                data = await received.read()
+        except BaseException:
+            # A read that is ended from elsewhere ends in several ways.
+            if not is_late:
+                raise
+        if is_late:
+            raise self._connection.named(
+                DeadlineExceededError(f"{self._connection.url} did not begin the watch within {policy.timeout_s:.3g} s")
+            )
+        self._has_begun = True
+        return data
 
     def _own(self, changes: list[Change]) -> list[Change]:
         if not self._lazy:

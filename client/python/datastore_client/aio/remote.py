@@ -304,7 +304,8 @@ class RemoteDatastore(Datastore):
             if backoff_s is None:
                 break
             await pause(backoff_s)
-            again = await self._ask([keys[place] for place in asked], options)
+            with self._connection.until(policy.ends_at):
+                again = await self._ask([keys[place] for place in asked], options)
             for place, result in zip(asked, again, strict=False):
                 results[place] = result
         return results
@@ -381,7 +382,9 @@ class RemoteDatastore(Datastore):
         policy = self._connection.policy()
         while True:
             message = batch.message(places, atomic=True)
-            response = parsed(service_pb2.BatchWriteResponse, await self._write("BatchWrite", message))
+            with self._connection.until(policy.ends_at):
+                answer = await self._write("BatchWrite", message)
+            response = parsed(service_pb2.BatchWriteResponse, answer)
             self._check_count(len(response.results), len(writes))
             results = list(map(self._written, response.results))
             batch.note(places, message, results)
@@ -457,7 +460,9 @@ class RemoteDatastore(Datastore):
         while True:
             message = batch.message(asked)
             try:
-                response = parsed(service_pb2.BatchWriteResponse, await self._write("BatchWrite", message))
+                with self._connection.until(policy.ends_at):
+                    answer = await self._write("BatchWrite", message)
+                response = parsed(service_pb2.BatchWriteResponse, answer)
                 self._check_count(len(response.results), len(asked))
             except DatastoreError as error:
                 for place in asked:
@@ -481,6 +486,11 @@ class RemoteDatastore(Datastore):
             raise self._connection.named(
                 CorruptDataError(f"{self.url} returned {answered:,} results for {asked:,} items")
             )
+
+    async def update(self, key: Key, function: Callable[[Any], Any]) -> Any:
+        """As for every store, with one `timeout_s` for all of its calls."""
+        with self._connection.until(self._connection.policy().ends_at):
+            return await super().update(key, function)
 
     # Queries
 

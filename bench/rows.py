@@ -44,7 +44,7 @@ LAST = "/Thing:last"
 #: The rows of the import.
 IMPORT_ROWS = 20_000
 #: The queries of a run with workers.
-QUERIES = 1000
+QUERIES = 300
 #: Pairs of runs of the changes of many: each of them imports all rows twice.
 MATCHING_RUNS = 7
 #: The entries that are imported.

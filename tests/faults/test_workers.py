@@ -49,7 +49,9 @@ async def readers_of(node: processes.ServerProcess) -> set[int]:
     return found
 
 
-async def test_a_worker_that_is_killed_is_started_again_and_no_write_is_lost(node: processes.ServerProcess) -> None:
+async def test_a_worker_that_is_killed_is_started_again_and_no_write_is_lost(
+    node: processes.ServerProcess, tmp_path: Path
+) -> None:
     before = await readers_of(node)
     key = Key("/a")
     async with connected(node.url) as stores:
@@ -60,6 +62,10 @@ async def test_a_worker_that_is_killed_is_started_again_and_no_write_is_lost(nod
             assert [await store.get(key) for store in stores] == [number] * CONNECTIONS
             await until(lambda: _number_of(node), WORKERS)
         assert not before & await readers_of(node)
+    node.stop()
+    log = (tmp_path / "data.log").read_text()
+    assert log.count(") was killed by signal 9") == WORKERS
+    assert "Unknown child" not in log
 
 
 async def _number_of(node: processes.ServerProcess) -> int:

@@ -166,9 +166,12 @@ class Fleet:
                     self._serving.add(number)
                     if not started.done():
                         started.set_result(None)
-        finally:
+        except BaseException:
+            # Not one that has ended by itself: it would be waited for twice, and its code be lost.
             with suppress(ProcessLookupError):
                 process.kill()
+            raise
+        finally:
             code = await process.wait()
             del self._processes[number]
             self._serving.discard(number)

@@ -93,6 +93,10 @@ class AnswerBudget(ByteBudget):
             self._large_s = time.monotonic()
 
 
+#: The address of the workers of a server at its socket: they have counted the streams of each client.
+_OF_WORKERS = "unix:"
+
+
 class OpenStreams:
     """The open streams, limited in number, in total and per client, and in the bytes that they hold."""
 
@@ -108,7 +112,7 @@ class OpenStreams:
         Raises LimitExceededError if the client has too many, which only it can end; OverloadedError if there are too
         many in total.
         """
-        if self._by_client[client] >= self._limits.open_streams_per_client:
+        if not client.startswith(_OF_WORKERS) and self._by_client[client] >= self._limits.open_streams_per_client:
             raise _too_many_of_client(self._limits.open_streams_per_client)
         if self._count >= self._limits.open_streams:
             raise OverloadedError(

@@ -28,6 +28,7 @@ from datastore_client.aio import RemoteDatastore, connect
 from datastore_server.app import Server, serve
 from datastore_server.config import ClusterConfig, Config, ShardConfig, parse_config, show_config
 from datastore_server.coordination.nodes import NodeClient
+from datastore_server.limits import limits_of
 from datastore_server.server_config import load_server, show_server
 from datastore_server.store_urls import parse_store_url, require_workers
 from datastore_server.tls_config import TlsConfig
@@ -50,6 +51,8 @@ async def node(directory: Path, *, workers: int = 2, store: str = "", **settings
     topology = build_node(parse_store_url(f"lmdb:{directory}{store}"), workers=workers, assignment=Assignment(**given))
     if "tls" in given:
         settings["tls"] = given["tls"].files()
+    if "limits" in given:
+        settings["limits"] = limits_of(given["limits"])
     if "transport" in given:
         settings["transport"] = given["transport"]
     async with serve(topology.datastore, **topology.settings(), **settings) as server:
@@ -66,6 +69,8 @@ async def connected(url: str, **settings: Any) -> AsyncIterator[list[RemoteDatas
 @pytest.mark.parametrize("transport", ["queue", pytest.param("aio", marks=pytest.mark.long("on the other transport"))])
 async def test_what_one_client_has_written_all_read_at_once(tmp_path: Path, transport: str) -> None:
     async with node(tmp_path / "data", transport=transport) as server, connected(server.url) as stores:
+        # Where the workers reach the writer, nobody else does.
+        assert (tmp_path / "data" / ".workers").stat().st_mode & 0o777 == 0o700
         for number, store in enumerate(stores):
             await store.put(KEY, number)
             assert [await other.get(KEY) for other in stores] == [number] * CONNECTIONS
@@ -241,6 +246,19 @@ async def test_limits_hold_at_each_worker(tmp_path: Path) -> None:
                 await store._connection.unary(
                     "/datastore.v1.DatastoreService/BatchGet", request.SerializeToString, is_read=True
                 )
+
+
+async def test_streams_are_counted_by_the_connections_of_clients(tmp_path: Path) -> None:
+    limits = {"open_streams_per_client": 1}
+    async with (
+        node(tmp_path / "data", store="?changes=true", limits=limits) as server,
+        connected(server.url) as stores,
+        AsyncExitStack() as watches,
+    ):
+        for store in stores:
+            await watches.enter_async_context(store.watch(Query(KEY.parent)))
+        with pytest.raises(LimitExceededError, match="at most 1 queries may be open on one connection"):
+            await watches.enter_async_context(stores[0].watch(Query(KEY.parent)))
 
 
 async def test_a_port_that_is_in_use_is_refused(tmp_path: Path) -> None:

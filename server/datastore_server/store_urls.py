@@ -35,7 +35,7 @@ SerializerName = Literal["plain", "json", "wire"]
 SERIALIZERS: tuple[str, ...] = get_args(SerializerName)
 STORE_FORMS = "lmdb:///DIRECTORY, memory: or another store URL"
 
-#: How many processes may read one store: more than there are cores are not faster, and each takes some 80 MB.
+#: How many processes may read one store: more than there are cores are not faster, and each takes some 50 MB.
 MOST_WORKERS = 64
 
 #: The kinds that store values in wire form, without a serializer.

@@ -103,10 +103,13 @@ async def test_a_stop_ends_streams_so_that_clients_continue_and_leaves_nothing(
         await stores[0].batch_write([Write(Key(f"/thing:{number}"), "x" * 1000) for number in range(10_000)])
         cursors = [store.query(Query(Key("/thing"), keys_only=True)).entries() for store in stores]
         first = [(await anext(cursor)).key for cursor in cursors]
-        assert await asyncio.to_thread(node.stop) == 0
-        assert not await _alive(readers)
-        assert {path.name for path in (tmp_path / "data").iterdir()} == {"data.mdb", "lock.mdb", "datastore.lock"}
-        await asyncio.to_thread(node.start)
+        async with stores[0].watch(Query(Key("/other"))) as watcher:
+            assert await asyncio.to_thread(node.stop) == 0
+            assert not await _alive(readers)
+            assert {path.name for path in (tmp_path / "data").iterdir()} == {"data.mdb", "lock.mdb", "datastore.lock"}
+            await asyncio.to_thread(node.start)
+            await stores[1].put(Key("/other:a"), 1)
+            assert (await anext(watcher)).value == 1
         for key, cursor in zip(first, cursors, strict=True):
             assert len({key} | {entry.key async for entry in cursor}) == 10_000
 

@@ -16,7 +16,6 @@ import {
   type Query,
 } from "./query.js";
 import { truncated } from "./results.js";
-import { pause } from "./retry.js";
 import { decodeValue, type Value } from "./values.js";
 import { Service } from "./wire.js";
 
@@ -107,7 +106,7 @@ export async function aggregate(
     } catch (error) {
       const waitMs = isDatastoreError(error) ? connection.backoffMs(error, policy) : undefined;
       if (waitMs === undefined) throw error;
-      await pause(waitMs, options.signal);
+      await connection.pause(waitMs, options.signal);
     }
   }
 }

@@ -14,21 +14,28 @@ export interface Channel {
   /** Whether calls can be sent without connecting first. */
   isConnected(use: Use): boolean;
 
-  /** Connects. Fails with what the transport fails with. */
+  /** Connects, and waits until the server has spoken. Fails with what the transport fails with. */
   connect(use: Use): Promise<void>;
-
-  /**
-   * Why the last connection was lost before the server had said anything; `undefined` if it had.
-   *
-   * A call on such a connection was not sent: the server does not speak this protocol, or refused the connection.
-   */
-  lostUnheard(use: Use): { readonly cause: unknown } | undefined;
 
   /** What makes the calls. */
   transport(use: Use): Transport;
 
   /** Ends the connections, and all calls on them. */
   close(): void;
+}
+
+/** A server took the connection and ended it without a word: it does not speak this protocol, or refused it. */
+export class SilentError extends Error {
+  constructor(cause: unknown) {
+    super("the connection ended without a word", { cause });
+  }
+}
+
+/** A call was not sent, because the connection had ended. */
+export class UnsentCall extends Error {
+  constructor(options?: ErrorOptions) {
+    super("the connection was lost", options);
+  }
 }
 
 /** The largest message in either direction, in bytes. */

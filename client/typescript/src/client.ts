@@ -14,7 +14,6 @@ import { termsInit, type Patch, type Write, type WriteTerms } from "./operations
 import { Query } from "./query.js";
 import { Reader, readOne, type ReadResult } from "./reading.js";
 import { entriesAsAsked, QueryResults, unreachableOf, type QueryOptions, type UnreachableShard } from "./results.js";
-import { pause } from "./retry.js";
 import { decodeValue, type Value, type ValueInput } from "./values.js";
 import { Watch, type WatchOptions } from "./watching.js";
 import { Service } from "./wire.js";
@@ -202,7 +201,7 @@ export class Client {
       } catch (error) {
         const waitMs = isDatastoreError(error, "CONDITION_FAILED") ? policy.backoffMs(error) : undefined;
         if (waitMs === undefined) throw error;
-        await pause(waitMs, options.signal);
+        await this.connection.pause(waitMs, options.signal);
       }
     }
   }

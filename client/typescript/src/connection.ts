@@ -5,12 +5,11 @@ import type { DescMethodServerStreaming, DescMethodUnary } from "@bufbuild/proto
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Channel, Use } from "./channel.js";
 import { DatastoreError } from "./errors.js";
-import { failureOf, unheard, unreachable, type Failure } from "./failures.js";
-import { Link, mayRepeat, pause, RETRY_AFTER_MS, RetryPolicy, UnsentError } from "./retry.js";
+import { failureOf, unreachable } from "./failures.js";
+import { Link, mayRepeat, RETRY_AFTER_MS, RetryPolicy, UnsentError } from "./retry.js";
+import { follow, pause } from "./signals.js";
 import { CALLS_AT_ONCE, Slots, STREAMS_AT_ONCE } from "./slots.js";
 
-/** How long connecting to one address may take. */
-const CONNECT_TIMEOUT_MS = 5000;
 /** The longest deadline: gRPC sends eight digits, which are 27 hours. */
 const LONGEST_TIMEOUT_MS = 99_999_999;
 
@@ -40,7 +39,7 @@ export class Connection {
   private readonly streams = new Slots(STREAMS_AT_ONCE, "streams");
   /** The place of the address that was reached last. */
   private current = 0;
-  private isClosed = false;
+  private readonly closing = new AbortController();
 
   constructor(
     private readonly channels: readonly [Channel, ...Channel[]],
@@ -78,6 +77,7 @@ export class Connection {
       await this.calls.take(policy.leftMs(), call.signal);
       let waitMs: number | undefined;
       try {
+        this.checkOpen();
         return await this.answer(method, request(), call, policy);
       } catch (error) {
         waitMs = error instanceof DatastoreError ? this.backoffMs(error, policy, call.mayFollow) : undefined;
@@ -85,8 +85,13 @@ export class Connection {
       } finally {
         this.calls.release();
       }
-      await pause(waitMs, call.signal);
+      await this.pause(waitMs, call.signal);
     }
+  }
+
+  /** Waits between two calls. Fails with the reason of the signal, and with DATASTORE_CLOSED. */
+  pause(ms: number, signal?: AbortSignal): Promise<void> {
+    return pause(ms, signal, this.closing.signal);
   }
 
   /** How long to wait before retrying a call that ended with `error`; undefined if it must not be retried. */
@@ -104,24 +109,24 @@ export class Connection {
     this.checkOpen();
     await this.streams.take(Math.min(policy.leftMs(), this.options.timeoutMs), call.signal);
     const leaving = new AbortController();
-    const signal = call.signal ? AbortSignal.any([call.signal, leaving.signal]) : leaving.signal;
+    const stopFollowing = follow(leaving, call.signal);
     const deadline = new Deadline(policy, leaving);
+    let { channel } = this;
     try {
-      const channel = await this.reached("streams", policy, signal);
+      channel = await this.reached("streams", policy, leaving.signal);
       const headers = { ...this.options.headers, ...deadline.headers };
       const requests = once(create(method.input, request));
-      const sent = channel.transport("streams").stream(method, signal, undefined, headers, requests);
+      const sent = channel.transport("streams").stream(method, leaving.signal, undefined, headers, requests);
       for await (const message of (await sent).message) {
         this.link.up();
         policy.sawMessage();
         yield message;
       }
     } catch (thrown) {
-      throw this.failed(leaving.signal.aborted ? leaving.signal.reason : thrown, policy, "streams", {
-        ...call,
-        isRead: true,
-      });
+      const reason: unknown = leaving.signal.aborted ? leaving.signal.reason : thrown;
+      throw this.failed(reason, policy, channel, { ...call, isRead: true });
     } finally {
+      stopFollowing();
       deadline.clear();
       leaving.abort();
       this.streams.release();
@@ -130,8 +135,15 @@ export class Connection {
 
   /** Ends all calls, which fail with DATASTORE_CLOSED, as later ones do. */
   close(): void {
-    this.isClosed = true;
+    if (this.isClosed) return;
+    const error = new DatastoreError("DATASTORE_CLOSED", `the connection to ${this.address} was closed`);
+    this.closing.abort(error);
+    for (const slots of [this.calls, this.streams]) slots.close(error);
     for (const channel of this.channels) channel.close();
+  }
+
+  private get isClosed(): boolean {
+    return this.closing.signal.aborted;
   }
 
   private get channel(): Channel {
@@ -144,14 +156,15 @@ export class Connection {
     call: CallOptions & { readonly isRead: boolean },
     policy: RetryPolicy,
   ): Promise<MessageShape<O>> {
+    let { channel } = this;
     try {
-      const channel = await this.reached("calls", policy, call.signal);
+      channel = await this.reached("calls", policy, call.signal);
       const transport = channel.transport("calls");
       const { message } = await transport.unary(method, call.signal, policy.leftMs(), this.options.headers, request);
       this.link.up();
       return message;
     } catch (thrown) {
-      throw this.failed(thrown, policy, "calls", call);
+      throw this.failed(thrown, policy, channel, call);
     }
   }
 
@@ -160,14 +173,20 @@ export class Connection {
     if (this.channel.isConnected(use)) return this.channel;
     const failures: UnsentError[] = [];
     for (const channel of [...this.channels.slice(this.current), ...this.channels.slice(0, this.current)]) {
+      const place = this.channels.indexOf(channel);
       try {
-        await within(channel.connect(use), Math.min(policy.leftMs(), CONNECT_TIMEOUT_MS), signal);
-        this.current = this.channels.indexOf(channel);
+        await within(channel.connect(use), policy.leftMs(), signal);
+        this.checkOpen();
+        this.current = place;
         return channel;
       } catch (thrown) {
         signal?.throwIfAborted();
         this.checkOpen();
-        failures.push(unreachable(thrown, channel.address));
+        failures.push(unreachable(thrown, channel));
+        if (!policy.isOver) continue;
+        // It took all of the time, so the next call begins with the next address.
+        if (this.current === place) this.current = (place + 1) % this.channels.length;
+        break;
       }
     }
     const [first] = failures;
@@ -179,12 +198,15 @@ export class Connection {
   private failed(
     thrown: unknown,
     policy: RetryPolicy,
-    use: Use,
+    channel: Channel,
     call: CallOptions & { readonly isRead: boolean },
   ): unknown {
     if (call.signal?.aborted) return call.signal.reason;
-    if (this.isClosed) return this.wasClosed();
-    const { error, isAnswer } = this.failureOf(thrown, policy, use);
+    if (this.isClosed) return this.closing.signal.reason;
+    const { error, isAnswer } =
+      thrown instanceof DatastoreError
+        ? { error: thrown, isAnswer: false }
+        : failureOf(thrown, channel.address, policy.timeoutMs);
     if (isAnswer) this.link.up();
     if (isAnswer || error.reason !== "UNAVAILABLE" || mayRepeat(error)) return error;
     const isUnsent = error instanceof UnsentError;
@@ -192,19 +214,8 @@ export class Connection {
     return this.link.isExpectedBack && (call.isRead || isUnsent) ? error.repeatableAfter(RETRY_AFTER_MS) : error;
   }
 
-  private failureOf(thrown: unknown, policy: RetryPolicy, use: Use): Failure {
-    if (thrown instanceof DatastoreError) return { error: thrown, isAnswer: false };
-    const failure = failureOf(thrown, this.address, policy.timeoutMs);
-    const lost = failure.isAnswer || failure.error.reason !== "UNAVAILABLE" ? undefined : this.channel.lostUnheard(use);
-    return lost ? { error: unheard(lost.cause ?? thrown, this.channel), isAnswer: false } : failure;
-  }
-
   private checkOpen(): void {
-    if (this.isClosed) throw this.wasClosed();
-  }
-
-  private wasClosed(): DatastoreError {
-    return new DatastoreError("DATASTORE_CLOSED", `the connection to ${this.address} was closed`);
+    this.closing.signal.throwIfAborted();
   }
 }
 
@@ -238,7 +249,7 @@ export function checkedTimeout(timeoutMs: number): number {
 /** Waits for work, unless that takes too long or the signal is aborted. */
 async function within(work: Promise<void>, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
   const done = new AbortController();
-  const late = pause(timeoutMs, signal ? AbortSignal.any([signal, done.signal]) : done.signal).then(() => {
+  const late = pause(timeoutMs, signal, done.signal).then(() => {
     throw Object.assign(new Error("connecting took too long"), { code: "ETIMEDOUT" });
   });
   try {

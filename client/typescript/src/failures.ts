@@ -1,7 +1,7 @@
 // Why a call failed, as a DatastoreError in plain words. Pure.
 
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { Channel } from "./channel.js";
+import { SilentError, UnsentCall, type Channel } from "./channel.js";
 import { DatastoreError } from "./errors.js";
 import { UnsentError } from "./retry.js";
 import { errorOf, isOurs, type Status } from "./status.js";
@@ -42,6 +42,7 @@ const TLS_WORDS: Readonly<Record<string, string>> = {
 };
 const ENDED_TLS =
   "it ended the TLS handshake; it may demand a certificate, tls.cert and tls.key, of an authority that it trusts";
+const ENDED_PLAIN = "it closed the connection without a word: if it uses TLS, its address begins with grpcs://";
 
 /** The failure of a call to `address`, as Connect or the platform throws it. */
 export function failureOf(thrown: unknown, address: string, timeoutMs: number): Failure {
@@ -66,28 +67,20 @@ export function itemError(status: Status): DatastoreError {
   return ofServer(errorOf(status));
 }
 
-/** Why there is no connection to `address`. */
-export function unreachable(thrown: unknown, address: string): UnsentError {
+/** Why there is no connection to a server. */
+export function unreachable(
+  thrown: unknown,
+  { address, isSecure }: Pick<Channel, "address" | "isSecure">,
+): UnsentError {
   const [code, why] = explained(thrown);
+  const silent = isSecure ? ENDED_TLS : ENDED_PLAIN;
   const message =
-    code in PLAIN_WORDS || why === undefined
-      ? `nothing answers at ${address} (${why ?? ConnectError.from(thrown).rawMessage})`
-      : `cannot connect to ${address} (${why})`;
+    thrown instanceof SilentError
+      ? `cannot connect to ${address} (${code in TLS_WORDS ? (why ?? silent) : silent})`
+      : code in PLAIN_WORDS || why === undefined
+        ? `nothing answers at ${address} (${why ?? ConnectError.from(thrown).rawMessage})`
+        : `cannot connect to ${address} (${why})`;
   return new UnsentError("UNAVAILABLE", message, {}, { cause: thrown });
-}
-
-/** Why a server that took the connection ended it without a word. */
-export function unheard(thrown: unknown, { address, isSecure }: Pick<Channel, "address" | "isSecure">): UnsentError {
-  const [code, why] = explained(thrown);
-  const ended = isSecure
-    ? ENDED_TLS
-    : "it closed the connection without a word: if it uses TLS, its address begins with grpcs://";
-  return new UnsentError(
-    "UNAVAILABLE",
-    `cannot connect to ${address} (${code in TLS_WORDS ? (why ?? ended) : ended})`,
-    {},
-    { cause: thrown },
-  );
 }
 
 function statusOf(error: ConnectError): Status {
@@ -121,14 +114,11 @@ function ofGrpc(status: Status, address: string, thrown: unknown): DatastoreErro
 
 /** The error of a call that neither ended with a status nor by its deadline. */
 function onTheWay(error: ConnectError, address: string, thrown: unknown): DatastoreError {
-  const [code, why] = explained(thrown);
-  if (code in TLS_WORDS || why === ENDED_TLS || WAS_CONNECTING.has(syscallOf(thrown)))
-    return unreachable(thrown, address);
+  const [, why] = explained(thrown);
   const message = `a call to ${address} was cut short (${why ?? error.rawMessage})`;
-  return new DatastoreError("UNAVAILABLE", message, {}, { cause: thrown });
+  const isUnsent = causes(thrown).some((cause) => cause instanceof UnsentCall);
+  return new (isUnsent ? UnsentError : DatastoreError)("UNAVAILABLE", message, {}, { cause: thrown });
 }
-
-const WAS_CONNECTING: ReadonlySet<string> = new Set(["connect", "getaddrinfo"]);
 
 /** The code of the failure underneath, and what it means if that is known. */
 function explained(thrown: unknown): [code: string, why: string | undefined] {
@@ -140,13 +130,9 @@ function explained(thrown: unknown): [code: string, why: string | undefined] {
   return ["", undefined];
 }
 
-function syscallOf(thrown: unknown): string {
-  return causes(thrown).find(({ syscall }) => syscall !== undefined)?.syscall ?? "";
-}
-
 /** An error, its cause, the cause of that, and so on; an AggregateError also has those of its attempts. */
-function causes(thrown: unknown): { code?: string; syscall?: string }[] {
-  const found: { code?: string; syscall?: string }[] = [];
+function causes(thrown: unknown): { code?: string }[] {
+  const found: { code?: string }[] = [];
   for (let error: unknown = thrown; error instanceof Error && !found.includes(error as object); error = error.cause) {
     found.push(error as object);
     if (error instanceof AggregateError) found.push(...(error.errors as object[]));

@@ -1,15 +1,13 @@
 // The way to a server from Node.js: gRPC over HTTP/2, with TLS or without, two connections for each address.
 
-import { ConnectError, type Transport } from "@connectrpc/connect";
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
-import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
+import { Code, ConnectError, type Transport } from "@connectrpc/connect";
+import { createGrpcTransport, type GrpcTransportOptions } from "@connectrpc/connect-node";
+import type { ClientHttp2Stream, OutgoingHttpHeaders, SecureClientSessionOptions } from "node:http2";
 import type { SecureContextOptions } from "node:tls";
 import type { Address } from "./addresses.js";
-import { MESSAGE_BYTES, QUERY_REQUEST_BYTES, type Channel, type Use } from "./channel.js";
+import { MESSAGE_BYTES, QUERY_REQUEST_BYTES, UnsentCall, type Channel, type Use } from "./channel.js";
+import { Session } from "./session.js";
 
-/** Keepalive: a ping after so long without a byte, and the time for its answer. */
-const PING_INTERVAL_MS = 12_000;
-const PING_TIMEOUT_MS = 5000;
 /** How much of a stream is buffered while it is not read: about two of the server's messages. */
 const STREAM_WINDOW_BYTES = 512 * 1024;
 
@@ -41,10 +39,6 @@ export class NodeChannel implements Channel {
     return this.sessions[use].connect();
   }
 
-  lostUnheard(use: Use): { readonly cause: unknown } | undefined {
-    return this.sessions[use].lostUnheard;
-  }
-
   transport(use: Use): Transport {
     return this.transports[use];
   }
@@ -54,58 +48,63 @@ export class NodeChannel implements Channel {
   }
 }
 
-/** The sessions of HTTP/2 to one server, one after the other, and whether the server has said anything on the last. */
-class Sessions {
+/** The connections to one server, one after the other. */
+class Sessions implements NonNullable<GrpcTransportOptions["sessionManager"]> {
   readonly authority: string;
-  private readonly manager: Http2SessionManager;
-  private last: ClientHttp2Session | undefined;
-  private isHeard = false;
-  private cause: unknown;
+  private readonly options: SecureClientSessionOptions;
+  private current: Session | undefined;
+  /** The current one, and those that end with their last call. */
+  private readonly open = new Set<Session>();
+  private isClosed = false;
 
   constructor(baseUrl: string, tls: SecureContextOptions) {
-    this.manager = new Http2SessionManager(
-      baseUrl,
-      { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS },
-      { ...tls, settings: { initialWindowSize: STREAM_WINDOW_BYTES } },
-    );
-    this.authority = this.manager.authority;
+    this.authority = new URL(baseUrl).origin;
+    this.options = { ...tls, settings: { enablePush: false, initialWindowSize: STREAM_WINDOW_BYTES } };
   }
 
   get isConnected(): boolean {
-    const state = this.manager.state();
-    return state === "open" || state === "idle";
-  }
-
-  get lostUnheard(): { readonly cause: unknown } | undefined {
-    return this.last === undefined || this.isHeard ? undefined : { cause: this.cause };
+    return this.current?.isReady ?? false;
   }
 
   async connect(): Promise<void> {
-    if ((await this.manager.connect()) !== "error") return;
-    throw ConnectError.from(this.manager.error() ?? "the connection was lost");
+    if (this.current?.isStale) await this.current.ping();
+    if (this.isClosed) throw new UnsentCall();
+    if (this.current === undefined || this.current.isOver) this.current = this.opened();
+    await this.current.ready;
   }
 
-  async request(...[method, path, headers, options]: Parameters<Http2SessionManager["request"]>) {
-    const stream = await this.manager.request(method, path, headers, options);
-    if (stream.session !== undefined && stream.session !== this.last) this.listen(stream.session as ClientHttp2Session);
-    return stream;
+  request(method: string, path: string, headers: OutgoingHttpHeaders): Promise<ClientHttp2Stream> {
+    return new Promise((resolve) => {
+      if (this.current === undefined || this.isClosed) throw new UnsentCall();
+      const stream = this.current.request({ ...headers, ":method": method, ":path": path });
+      failWithoutAnswer(stream);
+      resolve(stream);
+    });
   }
 
   notifyResponseByteRead(stream: ClientHttp2Stream): void {
-    this.manager.notifyResponseByteRead(stream);
+    for (const session of this.open) if (session.has(stream)) session.alive();
   }
 
   close(): void {
-    this.manager.abort();
+    this.isClosed = true;
+    for (const session of this.open) session.end();
   }
 
-  private listen(session: ClientHttp2Session): void {
-    [this.last, this.isHeard, this.cause] = [session, false, undefined];
-    session.once("remoteSettings", () => {
-      if (session === this.last) this.isHeard = true;
-    });
-    session.once("error", (error) => {
-      if (session === this.last) this.cause = error;
-    });
+  private opened(): Session {
+    const session = new Session(this.authority, this.options, () => this.open.delete(session));
+    this.open.add(session);
+    return session;
   }
+}
+
+/** Fails a stream that closes without an answer, which Connect would wait for until the deadline if there is no code. */
+function failWithoutAnswer(stream: ClientHttp2Stream): void {
+  let isAnswered = false;
+  stream.once("response", () => (isAnswered = true));
+  stream.once("close", () => {
+    if (isAnswered) return;
+    // After Connect's own listener, which says more if there is a code.
+    process.nextTick(() => stream.emit("error", new ConnectError("it ended without an answer", Code.Unavailable)));
+  });
 }

@@ -6,7 +6,7 @@ import { decodeMetadata, type Metadata } from "./entries.js";
 import { DatastoreError } from "./errors.js";
 import { itemError } from "./failures.js";
 import type { Key } from "./key.js";
-import { mayRepeat, pause } from "./retry.js";
+import { mayRepeat } from "./retry.js";
 import { decodeValue, type Value } from "./values.js";
 import { Service } from "./wire.js";
 
@@ -109,7 +109,7 @@ export class Reader {
       const error = results[asked[0] ?? -1]?.error;
       const waitMs = error && this.connection.backoffMs(error, policy);
       if (waitMs === undefined) return results;
-      await pause(waitMs, options.signal);
+      await this.connection.pause(waitMs, options.signal);
     }
   }
 

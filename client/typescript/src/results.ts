@@ -10,7 +10,7 @@ import { DatastoreError } from "./errors.js";
 import { itemError } from "./failures.js";
 import { projected } from "./fields.js";
 import type { Query, QueryInit } from "./query.js";
-import { pause, type RetryPolicy } from "./retry.js";
+import { type RetryPolicy } from "./retry.js";
 import { Service } from "./wire.js";
 
 /** The options of a query. */
@@ -109,7 +109,7 @@ export class QueryResults implements AsyncIterable<Entry> {
       } catch (error) {
         const waitMs = this.backoffMs(error, policy, position.token, begunAt);
         if (waitMs === undefined) throw error;
-        await pause(waitMs, this.options.signal);
+        await this.connection.pause(waitMs, this.options.signal);
       }
     }
   }

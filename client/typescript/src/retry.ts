@@ -34,8 +34,19 @@ export class RetryPolicy {
   constructor(
     readonly timeoutMs: number,
     private readonly clock: () => number = () => performance.now(),
+    deadline?: number,
   ) {
-    this.deadline = clock() + timeoutMs;
+    this.deadline = deadline ?? clock() + timeoutMs;
+  }
+
+  /** The same deadline for one of several calls, which backs off by itself. */
+  ofPart(): RetryPolicy {
+    return new RetryPolicy(this.timeoutMs, this.clock, this.deadline);
+  }
+
+  /** Whether the deadline has passed. */
+  get isOver(): boolean {
+    return this.clock() >= this.deadline;
   }
 
   /** The time left in whole milliseconds, always above zero, so that the call itself reports an exceeded deadline. */
@@ -54,7 +65,10 @@ export class RetryPolicy {
     const now = this.clock();
     this.cutAt ??= now;
     if (now >= this.cutAt + RESUME_TIMEOUT_MS) return undefined;
-    const waitMs = this.backoff * (0.5 + Math.random() / 2) + (error.details.retryAfterMs ?? 0);
+    const delayMs = error.details.retryAfterMs ?? 0;
+    // No deadline shortens what a server asks for: at most as long as one that is away is waited for.
+    const firstMs = this.deadline === Infinity ? Math.min(delayMs, RESUME_TIMEOUT_MS) : delayMs;
+    const waitMs = firstMs + this.backoff * (0.5 + Math.random() / 2);
     this.backoff = Math.min(this.backoff * 2, LONGEST_BACKOFF_MS);
     return now + waitMs < this.deadline ? waitMs : undefined;
   }
@@ -87,20 +101,4 @@ export class Link {
     this.wasUp ||= wasConnected;
     this.downSince ??= this.clock();
   }
-}
-
-/** Waits. Fails with the reason of the signal if that is aborted first. */
-export function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    signal?.throwIfAborted();
-    const timer = setTimeout(done, ms);
-    signal?.addEventListener("abort", done);
-    function done(): void {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the reason is the caller's
-      if (signal?.aborted) reject(signal.reason);
-      else resolve();
-    }
-  });
 }

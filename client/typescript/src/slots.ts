@@ -12,6 +12,7 @@ export const WAITING_CALLS = 10_000;
 
 interface Waiter {
   proceed(): void;
+  fail(error: unknown): void;
 }
 
 /** A number of places for calls, and a bounded queue for those that wait, first come, first served. */
@@ -50,6 +51,11 @@ export class Slots {
     else next.proceed();
   }
 
+  /** Fails all that wait. */
+  close(error: DatastoreError): void {
+    for (const waiter of this.waiting) waiter.fail(error);
+  }
+
   private lineUp(timeoutMs: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const leave = (): void => {
@@ -57,21 +63,23 @@ export class Slots {
         signal?.removeEventListener("abort", abort);
         this.waiting.delete(waiter);
       };
-      const abort = (): void => {
-        leave();
-        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the reason is the caller's
-        reject(signal?.reason);
-      };
       const waiter = {
         proceed(): void {
           leave();
           resolve();
         },
+        fail(error: unknown): void {
+          leave();
+          // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the reason is the caller's
+          reject(error);
+        },
+      };
+      const abort = (): void => {
+        waiter.fail(signal?.reason);
       };
       const timer = setTimeout(() => {
-        leave();
         const message = `the call was not sent within ${timeoutMs} ms: too many other ${this.what} were in progress`;
-        reject(new DatastoreError("DEADLINE_EXCEEDED", message));
+        waiter.fail(new DatastoreError("DEADLINE_EXCEEDED", message));
       }, timeoutMs);
       signal?.addEventListener("abort", abort);
       this.waiting.add(waiter);

@@ -7,7 +7,7 @@ import { DatastoreError, isDatastoreError } from "./errors.js";
 import { Key } from "./key.js";
 import { invalid, type Query, type QueryInit } from "./query.js";
 import { truncated } from "./results.js";
-import { pause, RetryPolicy } from "./retry.js";
+import { RetryPolicy } from "./retry.js";
 import { decodeValue, type Value } from "./values.js";
 import { Service } from "./wire.js";
 
@@ -134,7 +134,7 @@ export class Watch implements AsyncIterable<Change> {
         // Without a token the watch has not begun, and is like any other call.
         const waitMs = token.length > 0 ? policy.backoffMs(error) : this.connection.backoffMs(error, policy);
         if (waitMs === undefined) throw error;
-        await pause(waitMs, call.signal);
+        await this.connection.pause(waitMs, call.signal);
       }
     }
   }

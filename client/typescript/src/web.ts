@@ -6,6 +6,7 @@ import { config, tokenHeaders } from "./addresses.js";
 import type { Channel } from "./channel.js";
 import { Client } from "./client.js";
 import { Connection } from "./connection.js";
+import { follow } from "./signals.js";
 import { connectionOptions, type ClientOptions } from "./options.js";
 
 export * from "./api.js";
@@ -39,19 +40,17 @@ class WebChannel implements Channel {
     this.fetched = createGrpcWebTransport({
       baseUrl: address,
       fetch: (input, init) => {
-        const signal = init?.signal ? AbortSignal.any([init.signal, this.closing.signal]) : this.closing.signal;
-        return fetch(input, { ...init, signal });
+        // Connect aborts the signal of each call at its end.
+        const call = new AbortController();
+        const leave = follow(call, this.closing.signal, init?.signal ?? undefined);
+        call.signal.addEventListener("abort", leave);
+        return fetch(input, { ...init, signal: call.signal });
       },
     });
   }
 
   isConnected(): boolean {
     return true;
-  }
-
-  /** A browser does not say. */
-  lostUnheard(): undefined {
-    return undefined;
   }
 
   connect(): Promise<void> {

@@ -9,7 +9,7 @@ import { DatastoreError } from "./errors.js";
 import { itemError } from "./failures.js";
 import type { ChangeInit, PatchInit, Write, WriteInit } from "./operations.js";
 import { BATCH_ITEMS, checkCount, fewerItems } from "./reading.js";
-import { mayHaveBeenMade, mayRepeat, pause } from "./retry.js";
+import { mayHaveBeenMade, mayRepeat } from "./retry.js";
 import { Service } from "./wire.js";
 
 /** The most bytes of the items of a batch in one message. */
@@ -90,7 +90,7 @@ export class Writer {
       const repeated = error && repeatable(items, results, this.mayFollow).length === items.length;
       const waitMs = repeated ? this.connection.backoffMs(error, policy, this.mayFollow) : undefined;
       if (waitMs === undefined) return results;
-      await pause(waitMs, options.signal);
+      await this.connection.pause(waitMs, options.signal);
     }
   }
 
@@ -125,7 +125,7 @@ export class Writer {
       const error = asked[0] && results[asked[0].index]?.error;
       const waitMs = error && this.connection.backoffMs(error, policy, this.mayFollow);
       if (waitMs === undefined) return { rest: [] };
-      await pause(waitMs, options.signal);
+      await this.connection.pause(waitMs, options.signal);
     }
   }
 

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DatastoreError } from "../src/index.js";
-import { Link, mayHaveBeenMade, pause, RetryPolicy, UnsentError } from "../src/retry.js";
+import { Link, mayHaveBeenMade, RetryPolicy, UnsentError } from "../src/retry.js";
+import { pause } from "../src/signals.js";
 import { Slots } from "../src/slots.js";
 
 const LOST = new DatastoreError("UNAVAILABLE", "lost");

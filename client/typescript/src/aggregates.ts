@@ -3,7 +3,7 @@
 import { QueryView } from "../gen/datastore/v1/query_pb.js";
 import { Aggregation_Function as FunctionNumber } from "../gen/datastore/v1/service_pb.js";
 import type { CallOptions, Connection } from "./connection.js";
-import { isDatastoreError } from "./errors.js";
+import { DatastoreError, isDatastoreError } from "./errors.js";
 import {
   checkedCount,
   checkedPath,
@@ -97,6 +97,9 @@ export async function aggregate(
       const groups: Group[] = [];
       for await (const response of connection.stream(Service.method.aggregate, request, options, policy)) {
         for (const { values, results } of response.groups) {
+          if (values.length !== request.groupBy.length || results.length !== aggregations.length) {
+            throw new DatastoreError("CORRUPT_DATA", `${connection.address} returned a group with other values`);
+          }
           groups.push({ group: values.map(decodeValue), values: results.map(decodeValue) });
         }
         if (response.summary?.groups === BigInt(groups.length)) return groups;

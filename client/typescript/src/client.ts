@@ -191,6 +191,9 @@ export class Client {
     const policy = this.connection.policy(options);
     while (true) {
       const entry = await this.getEntry(of, { ...options, timeoutMs: policy.leftMs() });
+      if (entry && !entry.metadata) {
+        throw new DatastoreError("CORRUPT_DATA", `${this.connection.address} returned ${of.text} without its metadata`);
+      }
       const value = await change(entry?.value);
       const { expireTime } = entry?.metadata ?? {};
       const expiry = options.expiry ?? (expireTime && { at: expireTime });

@@ -5,7 +5,7 @@ import type { DescMethodServerStreaming, DescMethodUnary } from "@bufbuild/proto
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Channel, Use } from "./channel.js";
 import { DatastoreError } from "./errors.js";
-import { failureOf, unreachable } from "./failures.js";
+import { failureOf, late, unreachable } from "./failures.js";
 import { Link, mayRepeat, RETRY_AFTER_MS, RetryPolicy, UnsentError } from "./retry.js";
 import { follow, pause } from "./signals.js";
 import { CALLS_AT_ONCE, Slots, STREAMS_AT_ONCE } from "./slots.js";
@@ -74,6 +74,7 @@ export class Connection {
   ): Promise<MessageShape<O>> {
     while (true) {
       this.checkOpen();
+      if (policy.isOver) throw late(this.address, policy.timeoutMs);
       await this.calls.take(policy.leftMs(), call.signal);
       let waitMs: number | undefined;
       try {

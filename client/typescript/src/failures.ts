@@ -44,6 +44,9 @@ const ENDED_TLS =
   "it ended the TLS handshake; it may demand a certificate, tls.cert and tls.key, of an authority that it trusts";
 const ENDED_PLAIN = "it closed the connection without a word: if it uses TLS, its address begins with grpcs://";
 
+/** How Connect's messages begin for an answer that cannot be parsed, is truncated or missing, or is several. */
+const NOT_AN_ANSWER = /^(parse binary|protocol error: (incomplete|promised|missing output|received extra))/;
+
 /** The failure of a call to `address`, as Connect or the platform throws it. */
 export function failureOf(thrown: unknown, address: string, timeoutMs: number): Failure {
   const error = ConnectError.from(thrown);
@@ -52,14 +55,19 @@ export function failureOf(thrown: unknown, address: string, timeoutMs: number): 
   if (error.metadata.has("grpc-status") || isOwnLimit(error))
     return { error: ofGrpc(status, address, thrown), isAnswer: false };
   if (error.code === Code.DeadlineExceeded) {
-    const message = `the call to ${address} did not finish within ${Math.round(timeoutMs)} ms`;
-    return { error: new DatastoreError("DEADLINE_EXCEEDED", message, {}, { cause: thrown }), isAnswer: false };
+    return { error: late(address, timeoutMs, thrown), isAnswer: false };
   }
-  if (error.rawMessage.startsWith("parse binary")) {
+  if (NOT_AN_ANSWER.test(error.rawMessage)) {
     const message = `the answer of ${address} cannot be read`;
     return { error: new DatastoreError("CORRUPT_DATA", message, {}, { cause: thrown }), isAnswer: true };
   }
   return { error: onTheWay(error, address, thrown), isAnswer: false };
+}
+
+/** The error of a call whose deadline has passed. */
+export function late(address: string, timeoutMs: number, cause?: unknown): DatastoreError {
+  const message = `the call to ${address} did not finish within ${Math.round(timeoutMs)} ms`;
+  return new DatastoreError("DEADLINE_EXCEEDED", message, {}, { cause });
 }
 
 /** The error for the status of one item of a batch. */

@@ -11,6 +11,8 @@ const SLOTS = 16_384n;
 const HASH_MASK = (1n << 60n) - 1n;
 // eslint-disable-next-line no-control-regex -- these are what a key must not contain
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
+// eslint-disable-next-line no-control-regex -- the same
+const CANONICAL = /^(?:\/|(?:\/[^/\u0000-\u001f\u007f-\u009f]+)+)$/;
 
 /** Where a key is expected, its text will do. */
 export type KeyLike = Key | string;
@@ -36,6 +38,13 @@ export class Key {
   /** The key itself, or that of a text. */
   static from(key: KeyLike): Key {
     return key instanceof Key ? key : new Key(key);
+  }
+
+  /** @internal The key of an answer, which has to be canonical; undefined if it is not. */
+  static ofAnswer(text: string): Key | undefined {
+    return CANONICAL.test(text) && (3 * text.length <= KEY_BYTES || utf8Length(text) <= KEY_BYTES)
+      ? Key.ofCanonical(text)
+      : undefined;
   }
 
   /** @internal A key whose text is known to be canonical. */

@@ -1,9 +1,15 @@
 // The way to a server from Node.js: gRPC over HTTP/2, with TLS or without, two connections for each address.
 
-import { Code, ConnectError, type Transport } from "@connectrpc/connect";
+import { Code, ConnectError, decodeBinaryHeader, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, type GrpcTransportOptions } from "@connectrpc/connect-node";
-import type { ClientHttp2Stream, OutgoingHttpHeaders, SecureClientSessionOptions } from "node:http2";
+import type {
+  ClientHttp2Stream,
+  IncomingHttpHeaders,
+  OutgoingHttpHeaders,
+  SecureClientSessionOptions,
+} from "node:http2";
 import type { SecureContextOptions } from "node:tls";
+import { StatusSchema } from "../gen/google/rpc/status_pb.js";
 import type { Address } from "./addresses.js";
 import { MESSAGE_BYTES, QUERY_REQUEST_BYTES, UnsentCall, type Channel, type Use } from "./channel.js";
 import { Session } from "./session.js";
@@ -77,6 +83,8 @@ class Sessions implements NonNullable<GrpcTransportOptions["sessionManager"]> {
     return new Promise((resolve) => {
       if (this.current === undefined || this.isClosed) throw new UnsentCall();
       const stream = this.current.request({ ...headers, ":method": method, ":path": path });
+      stream.once("response", readableStatus);
+      stream.once("trailers", readableStatus);
       failWithoutAnswer(stream);
       resolve(stream);
     });
@@ -95,6 +103,25 @@ class Sessions implements NonNullable<GrpcTransportOptions["sessionManager"]> {
     const session = new Session(this.authority, this.options, () => this.open.delete(session));
     this.open.add(session);
     return session;
+  }
+}
+
+/** Empties the details of a status if they are not one, and escapes a message that cannot be unescaped. */
+function readableStatus(headers: IncomingHttpHeaders): void {
+  const { "grpc-status-details-bin": details, "grpc-message": message } = headers;
+  if (typeof details === "string" && !isReadable(() => decodeBinaryHeader(details, StatusSchema).code !== 0)) {
+    delete headers["grpc-status-details-bin"];
+  }
+  if (typeof message === "string" && !isReadable(() => decodeURIComponent(message) !== "")) {
+    headers["grpc-message"] = encodeURIComponent(message);
+  }
+}
+
+function isReadable(read: () => boolean): boolean {
+  try {
+    return read();
+  } catch {
+    return false;
   }
 }
 

@@ -6,7 +6,7 @@ import { decodeMetadata, type Metadata } from "./entries.js";
 import { DatastoreError } from "./errors.js";
 import { itemError } from "./failures.js";
 import type { Key } from "./key.js";
-import { mayRepeat } from "./retry.js";
+import { mayRepeat, type RetryPolicy } from "./retry.js";
 import { decodeValue, type Value } from "./values.js";
 import { Service } from "./wire.js";
 
@@ -48,61 +48,74 @@ export class Reader {
   /** The results of the keys, in their order, by as many messages as needed. If a message fails, all of its keys do. */
   async read(keys: readonly Key[], options: ReadOptions): Promise<ReadResult[]> {
     const results: ReadResult[] = [];
-    let most = this.mostItems;
-    while (results.length < keys.length) {
-      const answered = await this.readSome(keys.slice(results.length, results.length + most), options);
-      results.push(...answered);
-      // Values that do not fit in an answer were read for nothing, so the next message asks for about as many as fit.
-      most = Math.min(2 * answered.length, this.mostItems);
-    }
+    for await (const some of this.parts(keys, options, this.connection.policy(options))) results.push(...some);
     return results;
   }
 
   /** The value of a key, read together with those that are asked for in the same tick. */
   get(key: Key): Promise<Value | undefined> {
     return new Promise((resolve, reject) => {
-      if (this.waiting.length === 0) afterThisTick(() => void this.readWaiting());
+      if (this.waiting.length === 0) {
+        const policy = this.connection.policy({});
+        afterThisTick(() => {
+          this.readWaiting(policy);
+        });
+      }
       this.waiting.push({ key, resolve, reject });
     });
   }
 
-  private async readWaiting(): Promise<void> {
+  /** Reads what waits, in messages that are sent at once and answer their own gets. */
+  private readWaiting(policy: RetryPolicy): void {
     const waiting = this.waiting;
     this.waiting = [];
-    const [first] = waiting;
-    try {
-      if (waiting.length === 1 && first) {
-        first.resolve(await this.getOne(first.key));
-        return;
-      }
-      const results = await this.read(
-        waiting.map(({ key }) => key),
-        {},
-      );
-      for (const [place, { resolve, reject }] of waiting.entries()) {
-        const { value, error } = results[place] ?? {};
-        if (error) reject(error);
-        else resolve(value);
-      }
-    } catch (error) {
-      for (const { reject } of waiting) reject(error);
+    for (let at = 0; at < waiting.length; at += this.mostItems) {
+      void this.readTogether(waiting.slice(at, at + this.mostItems), policy.ofPart());
     }
   }
 
-  private async getOne(key: Key): Promise<Value | undefined> {
-    const { value } = await readOne(this.connection, key, {});
-    return value;
+  private async readTogether(waiting: readonly Waiting[], policy: RetryPolicy): Promise<void> {
+    const [first] = waiting;
+    let answered = 0;
+    try {
+      if (waiting.length === 1 && first) {
+        first.resolve((await readOne(this.connection, first.key, {}, policy)).value);
+        return;
+      }
+      const keys = waiting.map(({ key }) => key);
+      for await (const results of this.parts(keys, {}, policy)) {
+        for (const { value, error } of results) {
+          const { resolve, reject } = waiting[answered++]!;
+          if (error) reject(error);
+          else resolve(value);
+        }
+      }
+    } catch (error) {
+      for (const { reject } of waiting.slice(answered)) reject(error);
+    }
+  }
+
+  /** The results of the keys, in their order, as messages bring them. */
+  private async *parts(keys: readonly Key[], options: ReadOptions, policy: RetryPolicy): AsyncGenerator<ReadResult[]> {
+    let most = this.mostItems;
+    for (let at = 0; at < keys.length;) {
+      const answered = await this.readSome(keys.slice(at, at + most), options, policy.ofPart());
+      yield answered;
+      at += answered.length;
+      // Values that do not fit in an answer were read for nothing, so the next message asks for about as many as fit.
+      most = Math.min(2 * answered.length, this.mostItems);
+    }
   }
 
   /** The results of the first keys, at least one; those that did not fit in the answer are to be asked for again. */
-  private async readSome(keys: readonly Key[], options: ReadOptions): Promise<ReadResult[]> {
-    const policy = this.connection.policy(options);
+  private async readSome(keys: readonly Key[], options: ReadOptions, policy: RetryPolicy): Promise<ReadResult[]> {
     const results: ReadResult[] = [];
     let asked = [...keys.keys()];
     while (true) {
       const answered = await this.ask(
         asked.map((place) => keys[place]!),
         options,
+        policy.ofPart(),
       );
       for (const [at, result] of answered.entries()) results[asked[at]!] = result;
       asked = [...results.keys()].filter((place) => isRepeatable(results[place]));
@@ -114,14 +127,14 @@ export class Reader {
   }
 
   /** The results of the first keys, of one message. */
-  private async ask(keys: readonly Key[], options: ReadOptions): Promise<ReadResult[]> {
+  private async ask(keys: readonly Key[], options: ReadOptions, policy: RetryPolicy): Promise<ReadResult[]> {
     const request: MessageInitShape<typeof Service.method.batchGet.input> = {
       keys: keys.map(({ text }) => ({ text })),
       includeMetadata: options.metadata ?? false,
     };
     try {
       const call = { ...options, isRead: true };
-      const { results } = await this.connection.unary(Service.method.batchGet, () => request, call);
+      const { results } = await this.connection.unary(Service.method.batchGet, () => request, call, policy);
       checkCount(this.connection.address, results.length, keys.length);
       const found = results.map(itemResultOf);
       const full = found.findIndex((result, at) => at > 0 && didNotFit(result));
@@ -131,7 +144,7 @@ export class Reader {
       const fewer = fewerItems(error, keys.length);
       if (fewer === undefined) return keys.map(() => ({ error }));
       this.mostItems = fewer;
-      return this.ask(keys.slice(0, fewer), options);
+      return this.ask(keys.slice(0, fewer), options, policy);
     }
   }
 }
@@ -143,10 +156,15 @@ interface Waiting {
 }
 
 /** What a Get finds of a key, by a call of its own. */
-export async function readOne(connection: Connection, key: Key, options: ReadOptions): Promise<ReadResult> {
+export async function readOne(
+  connection: Connection,
+  key: Key,
+  options: ReadOptions,
+  policy = connection.policy(options),
+): Promise<ReadResult> {
   const request = { key: { text: key.text }, includeMetadata: options.metadata ?? false };
   const call = { ...options, isRead: true };
-  return resultOf(await connection.unary(Service.method.get, () => request, call));
+  return resultOf(await connection.unary(Service.method.get, () => request, call, policy));
 }
 
 interface Found {
@@ -163,8 +181,13 @@ function resultOf({ value, status, metadata }: Found): ReadResult {
 
 /** The same of an item of a batch, of which a value that cannot be read fails only this one. */
 function itemResultOf(found: Found): ReadResult {
+  return orError(() => resultOf(found));
+}
+
+/** What became of an item of a batch: what was read of the answer, or why it cannot be read. */
+export function orError<T extends object>(read: () => T): T | { error: DatastoreError } {
   try {
-    return resultOf(found);
+    return read();
   } catch (error) {
     if (error instanceof DatastoreError) return { error };
     throw error;

@@ -93,7 +93,6 @@ export class QueryResults implements AsyncIterable<Entry> {
     const position = new Position();
     const policy = this.connection.streamPolicy(this.options);
     while (true) {
-      const begunAt = position.token;
       try {
         let received = 0;
         for await (const response of this.call(position, policy)) {
@@ -107,7 +106,7 @@ export class QueryResults implements AsyncIterable<Entry> {
         }
         throw truncated(`the results from ${this.connection.address} ended without their summary`);
       } catch (error) {
-        const waitMs = this.backoffMs(error, policy, position.token, begunAt);
+        const waitMs = this.backoffMs(error, policy, position);
         if (waitMs === undefined) throw error;
         await this.connection.pause(waitMs, this.options.signal);
       }
@@ -126,12 +125,12 @@ export class QueryResults implements AsyncIterable<Entry> {
   }
 
   /** How long to wait before continuing a stream that was cut off; undefined if it must not be continued. */
-  private backoffMs(error: unknown, policy: RetryPolicy, token: Uint8Array, begunAt: Uint8Array): number | undefined {
+  private backoffMs(error: unknown, policy: RetryPolicy, position: Position): number | undefined {
     if (!(error instanceof DatastoreError)) return undefined;
     if (!CONTINUED.has(error.reason)) return undefined;
-    if (token.length === 0) return this.connection.backoffMs(error, policy);
-    // If the server's time limit ended a call that made no progress, it would end every further call too.
-    return error.reason === "DEADLINE_EXCEEDED" && token === begunAt ? undefined : policy.backoffMs(error);
+    if (position.token.length === 0) return this.connection.backoffMs(error, policy);
+    // If the server's time limit ends two calls at one place, it would end every further call there too.
+    return error.reason === "DEADLINE_EXCEEDED" && position.isLateAgain() ? undefined : policy.backoffMs(error);
   }
 
   private entriesOf(response: Response): Entry[] {
@@ -162,6 +161,15 @@ class Position {
   token: Uint8Array = new Uint8Array();
   lastEntry: Uint8Array | undefined;
   entries = 0;
+  /** Where the last call was that the server ended for its time. */
+  private lateAt: Uint8Array | undefined;
+
+  /** Notes that the server ended a call for its time. Returns whether it has ended one here before. */
+  isLateAgain(): boolean {
+    const before = this.lateAt;
+    this.lateAt = this.token;
+    return before?.length === this.token.length && before.every((byte, at) => byte === this.token[at]);
+  }
 
   move(response: Response): void {
     this.token = response.resumeToken;

@@ -65,9 +65,15 @@ export class Timestamp {
     return { seconds, nanos: Number(rest) * 1000 };
   }
 
-  /** @internal The instant of whole seconds and nanoseconds, of which whole microseconds count. */
+  /**
+   * @internal The instant of whole seconds and nanoseconds of an answer, of which whole microseconds count.
+   *
+   * Fails with CORRUPT_DATA outside the years 1 to 9999, and for nanoseconds that are not part of a second.
+   */
   static ofParts(seconds: bigint, nanos: number): Timestamp {
-    return new Timestamp(seconds * SECOND_US + BigInt(Math.floor(nanos / 1000)));
+    const instant = new Timestamp(seconds * SECOND_US + BigInt(Math.floor(nanos / 1000)));
+    if (nanos >= 0 && nanos < 1e9 && instant.isInRange) return instant;
+    throw new DatastoreError("CORRUPT_DATA", `${seconds} s and ${nanos} ns are not a timestamp`);
   }
 }
 

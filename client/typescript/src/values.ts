@@ -216,8 +216,8 @@ function corrupt(text: string, cause?: unknown): DatastoreError {
   return new DatastoreError("CORRUPT_DATA", text, {}, { cause });
 }
 
-/** Reads a value up to the position `end`. */
-export function readValue(reader: BinaryReader, end: number): Value {
+/** Reads a value up to the position `end`, which is in so many lists and maps. */
+export function readValue(reader: BinaryReader, end: number, depth = 0): Value {
   let value: Value | undefined;
   while (reader.pos < end) {
     const [field, type] = reader.tag();
@@ -249,10 +249,10 @@ export function readValue(reader: BinaryReader, end: number): Value {
         value = readKey(reader);
         break;
       case Kind.List:
-        value = readList(reader, Array.isArray(value) ? value : []);
+        value = readList(reader, Array.isArray(value) ? value : [], depth);
         break;
       case Kind.Map:
-        value = readMap(reader);
+        value = readMap(reader, depth);
         break;
       default:
         reader.skip(type, field);
@@ -266,13 +266,20 @@ export function readValue(reader: BinaryReader, end: number): Value {
 /** Reads a Key message, with its length. */
 export function readKey(reader: BinaryReader): Key {
   const end = reader.uint32() + reader.pos;
-  let text = "/";
+  let text = "";
   while (reader.pos < end) {
     const [field, type] = reader.tag();
     if (field === 1) text = reader.string(true);
     else reader.skip(type, field);
   }
-  return Key.ofCanonical(text);
+  return answeredKey(text);
+}
+
+/** The key of an answer, where no text at all is the root. Fails with CORRUPT_DATA unless it is canonical. */
+export function answeredKey(text: string): Key {
+  const key = Key.ofAnswer(text || "/");
+  if (key === undefined) throw corrupt("a key is not canonical");
+  return key;
 }
 
 function readTimestamp(reader: BinaryReader): Timestamp {
@@ -287,44 +294,50 @@ function readTimestamp(reader: BinaryReader): Timestamp {
   return Timestamp.ofParts(seconds, nanos);
 }
 
-function readList(reader: BinaryReader, list: Value[]): Value[] {
+function readList(reader: BinaryReader, list: Value[], depth: number): Value[] {
+  checkReadDepth(depth);
   const end = reader.uint32() + reader.pos;
   while (reader.pos < end) {
     const [field, type] = reader.tag();
-    if (field === 1) list.push(readNested(reader));
+    if (field === 1) list.push(readNested(reader, depth + 1));
     else reader.skip(type, field);
   }
   return list;
 }
 
-function readMap(reader: BinaryReader): ValueMap {
+function readMap(reader: BinaryReader, depth: number): ValueMap {
+  checkReadDepth(depth);
   const end = reader.uint32() + reader.pos;
   const map: ValueMap = {};
   while (reader.pos < end) {
     const [field, type] = reader.tag();
-    if (field === 1) readMember(reader, map);
+    if (field === 1) readMember(reader, map, depth);
     else reader.skip(type, field);
   }
   return map;
 }
 
-function readMember(reader: BinaryReader, map: ValueMap): void {
+function readMember(reader: BinaryReader, map: ValueMap, depth: number): void {
   const end = reader.uint32() + reader.pos;
   let name = "";
   let value: Value | undefined;
   while (reader.pos < end) {
     const [field, type] = reader.tag();
     if (field === 1) name = reader.string(true);
-    else if (field === 2) value = readNested(reader);
+    else if (field === 2) value = readNested(reader, depth + 1);
     else reader.skip(type, field);
   }
   if (value === undefined) throw corrupt("a member of a map has no value");
   setMember(map, name, value);
 }
 
-function readNested(reader: BinaryReader): Value {
+function readNested(reader: BinaryReader, depth: number): Value {
   const length = reader.uint32();
-  return readValue(reader, reader.pos + length);
+  return readValue(reader, reader.pos + length, depth);
+}
+
+function checkReadDepth(depth: number): void {
+  if (depth >= VALUE_DEPTH) throw corrupt(`a value is nested more than ${VALUE_DEPTH} deep`);
 }
 
 /** Sets a member of a map. Assigned, one named `__proto__` would change the prototype of the object instead. */

@@ -8,11 +8,14 @@ import { Key } from "./key.js";
 import { invalid, type Query, type QueryInit } from "./query.js";
 import { truncated } from "./results.js";
 import { RetryPolicy } from "./retry.js";
-import { decodeValue, type Value } from "./values.js";
+import { follow } from "./signals.js";
+import { answeredKey, decodeValue, type Value } from "./values.js";
 import { Service } from "./wire.js";
 
 /** The options of a watch. */
-export interface WatchOptions extends Pick<CallOptions, "signal"> {
+export interface WatchOptions extends CallOptions {
+  /** How long the watch may take to begin; by default the deadline of calls. */
+  readonly timeoutMs?: number | undefined;
   /** Begin with the entries that exist, as puts in no particular order. */
   readonly initial?: boolean | undefined;
   /** Continue after this token of an earlier watch of the same query. By default the watch begins now. */
@@ -52,7 +55,9 @@ export class Watch implements AsyncIterable<Change> {
   token: Uint8Array;
   /** Whether the initial listing has been read. */
   caughtUp = false;
-  private readonly closing = new AbortController();
+  private isClosed = false;
+  private readonly ending = new AbortController();
+  private readonly stopFollowing: () => void;
   private readonly received: AsyncGenerator<ChangeBatch, undefined, undefined>;
   /** What came when the watch began, until it is read. */
   private first: ChangeBatch | undefined;
@@ -63,15 +68,28 @@ export class Watch implements AsyncIterable<Change> {
     private readonly options: WatchOptions,
   ) {
     this.token = options.token ?? new Uint8Array();
-    this.received = this.receive(this.token);
+    this.stopFollowing = follow(this.ending, options.signal);
+    this.received = this.receive(this.token, connection.policy(options));
   }
 
   /** @internal The watch, once it has begun: all later writes are shown. */
   static async begin(connection: Connection, query: Query, options: WatchOptions): Promise<Watch> {
     checkWatched(query.init);
     const watch = new Watch(connection, query, options);
-    watch.first = (await watch.received.next()).value;
-    return watch;
+    const { timeoutMs } = connection.policy(options);
+    const late = setTimeout(() => {
+      const message = `the watch of ${connection.address} did not begin within ${timeoutMs} ms`;
+      watch.ending.abort(new DatastoreError("DEADLINE_EXCEEDED", message));
+    }, timeoutMs);
+    try {
+      watch.first = (await watch.received.next()).value;
+      return watch;
+    } catch (error) {
+      await watch.close();
+      throw error;
+    } finally {
+      clearTimeout(late);
+    }
   }
 
   /** The changes one by one. */
@@ -98,7 +116,7 @@ export class Watch implements AsyncIterable<Change> {
         this.token = batch.token;
       }
     } catch (error) {
-      if (!this.closing.signal.aborted) throw error;
+      if (!this.isClosed) throw error;
     } finally {
       await this.close();
     }
@@ -107,15 +125,17 @@ export class Watch implements AsyncIterable<Change> {
   /** Ends the watch, and a loop over it. Leaving the loop does the same. */
   async close(): Promise<void> {
     // First, because a generator that waits for a message returns only after it.
-    this.closing.abort();
+    this.isClosed = true;
+    this.stopFollowing();
+    this.ending.abort();
     await this.received.return(undefined).catch(() => undefined);
   }
 
-  /** All batches, over as many calls as needed. */
-  private async *receive(token: Uint8Array): AsyncGenerator<ChangeBatch, undefined, undefined> {
-    const { signal } = this.options;
-    const call = { signal: signal ? AbortSignal.any([signal, this.closing.signal]) : this.closing.signal };
+  /** All batches, over as many calls as needed. Only the first has a deadline. */
+  private async *receive(token: Uint8Array, beginning: RetryPolicy): AsyncGenerator<ChangeBatch, undefined, undefined> {
+    const call = { signal: this.ending.signal };
     const policy = new RetryPolicy(Infinity);
+    let isBegun = false;
     while (true) {
       const request = { query: this.query.init, initial: this.options.initial ?? false, resumeToken: token };
       let [changes, caughtUp]: [Change[], boolean] = [[], false];
@@ -125,6 +145,7 @@ export class Watch implements AsyncIterable<Change> {
           caughtUp ||= response.caughtUp;
           if (response.resumeToken.length === 0) continue;
           token = response.resumeToken;
+          isBegun = true;
           yield { changes, token, caughtUp };
           [changes, caughtUp] = [[], false];
         }
@@ -132,7 +153,8 @@ export class Watch implements AsyncIterable<Change> {
       } catch (error) {
         if (!isDatastoreError(error, "UNAVAILABLE") && !isDatastoreError(error, "OVERLOADED")) throw error;
         // Without a token the watch has not begun, and is like any other call.
-        const waitMs = token.length > 0 ? policy.backoffMs(error) : this.connection.backoffMs(error, policy);
+        const patience = isBegun ? policy : beginning;
+        const waitMs = token.length > 0 ? patience.backoffMs(error) : this.connection.backoffMs(error, patience);
         if (waitMs === undefined) throw error;
         await this.connection.pause(waitMs, call.signal);
       }
@@ -163,7 +185,7 @@ function changeOf({ kind, key, version, value }: Response["changes"][number]): C
   }
   return {
     kind: known,
-    key: Key.ofCanonical(key?.text ?? "/"),
+    key: answeredKey(key?.text ?? ""),
     version,
     ...(value && { value: decodeValue(value) }),
   };

@@ -8,8 +8,8 @@ import { decodeMetadata, ENTRY_BYTES, type Metadata } from "./entries.js";
 import { DatastoreError } from "./errors.js";
 import { itemError } from "./failures.js";
 import type { ChangeInit, PatchInit, Write, WriteInit } from "./operations.js";
-import { BATCH_ITEMS, checkCount, fewerItems } from "./reading.js";
-import { mayHaveBeenMade, mayRepeat } from "./retry.js";
+import { BATCH_ITEMS, checkCount, fewerItems, orError } from "./reading.js";
+import { mayHaveBeenMade, mayRepeat, type RetryPolicy } from "./retry.js";
 import { Service } from "./wire.js";
 
 /** The most bytes of the items of a batch in one message. */
@@ -60,10 +60,11 @@ export class Writer {
       if (made instanceof DatastoreError) results[index] = { error: made };
       else items.push(made);
     }
+    const policy = this.connection.policy(options);
     let left = items;
     while (left.length > 0) {
       const part = left.slice(0, fitting(left, this.mostItems));
-      const { rest, stopped } = await this.send(part, results, options);
+      const { rest, stopped } = await this.send(part, results, options, policy.ofPart());
       left = [...rest, ...left.slice(part.length)];
       if (stopped === undefined) continue;
       for (const { index } of left) results[index] = { error: stopped };
@@ -82,7 +83,7 @@ export class Writer {
     const policy = this.connection.policy(options);
     while (true) {
       const sending = new Sending(items, this.retryWrites);
-      const results = await this.answers(sending, items, options, true).catch((error: unknown) => {
+      const results = await this.answers(sending, items, options, policy.ofPart(), true).catch((error: unknown) => {
         throw error instanceof DatastoreError ? outcomeOf(error, sending.unknown) : error;
       });
       note(items, sending, results);
@@ -99,15 +100,15 @@ export class Writer {
     items: readonly Item[],
     results: WriteResult[],
     options: CallOptions,
+    policy: RetryPolicy,
   ): Promise<{ rest: readonly Item[]; stopped?: DatastoreError }> {
-    const policy = this.connection.policy(options);
     let asked = items;
     while (true) {
       const sending = new Sending(asked, this.retryWrites);
       let answered: WriteResult[];
       let stopped: DatastoreError | undefined;
       try {
-        answered = await this.answers(sending, asked, options, false);
+        answered = await this.answers(sending, asked, options, policy.ofPart(), false);
       } catch (error) {
         if (!(error instanceof DatastoreError)) throw error;
         const fewer = fewerItems(error, asked.length);
@@ -133,6 +134,7 @@ export class Writer {
     sending: Sending,
     items: readonly Item[],
     options: CallOptions,
+    policy: RetryPolicy,
     atomic: boolean,
   ): Promise<WriteResult[]> {
     const call = { ...options, isRead: false, mayFollow: sending.mayFollow };
@@ -140,11 +142,11 @@ export class Writer {
       const attempts = sending.attempts();
       return { atomic, writes: items.map(({ init }, at) => ({ ...init, ...attempts[at] })) };
     };
-    const { results } = await this.connection.unary(Service.method.batchWrite, request, call);
+    const { results } = await this.connection.unary(Service.method.batchWrite, request, call, policy);
     checkCount(this.connection.address, results.length, items.length);
     return results.map(({ status, metadata }) => {
       if (status) return { error: itemError(status) };
-      return metadata ? { metadata: decodeMetadata(metadata) } : {};
+      return metadata ? orError(() => ({ metadata: decodeMetadata(metadata) })) : {};
     });
   }
 
@@ -163,7 +165,12 @@ export class Writer {
   }
 
   private readonly mayFollow = (error: DatastoreError): boolean =>
-    mayRepeat(error) || (this.retryWrites && mayHaveBeenMade(error));
+    mayRepeat(error) || (this.retryWrites && isRepeatedWithAttempt(error));
+}
+
+/** Whether a write that may have been made is repeated if the store knows its attempts: not if a deadline ended it. */
+function isRepeatedWithAttempt(error: DatastoreError): boolean {
+  return error.reason === "UNAVAILABLE" && mayHaveBeenMade(error);
 }
 
 /** A write of a batch. */
@@ -195,7 +202,7 @@ class Sending {
   /** Whether the message may be sent again after this error. If it may have been made, its writes become repeats. */
   readonly mayFollow = (error: DatastoreError): boolean => {
     if (mayRepeat(error)) return true;
-    if (!this.retryWrites || !mayHaveBeenMade(error)) return false;
+    if (!this.retryWrites || !isRepeatedWithAttempt(error)) return false;
     this.unknown ??= error;
     for (const { attempt } of this.writes) attempt?.follow();
     return true;

@@ -1,10 +1,19 @@
 // The client and servers that misbehave: each call ends, as an error of the client, and no write is made twice.
 
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { suite, test, type TestContext } from "node:test";
-import { GetResponseSchema, PutResponseSchema, WatchResponseSchema } from "../gen/datastore/v1/service_pb.js";
-import { connect, DatastoreError, type Client, type ClientOptions } from "../src/index.js";
-import { startScripted, type Call, type Scripted } from "./scripted.js";
+import {
+  BatchGetResponseSchema,
+  BatchWriteResponseSchema,
+  GetResponseSchema,
+  PutResponseSchema,
+  QueryResponseSchema,
+  QuerySummary_Reason,
+  WatchResponseSchema,
+} from "../gen/datastore/v1/service_pb.js";
+import { connect, DatastoreError, Write, type Client, type ClientOptions } from "../src/index.js";
+import { startScripted, statusOf, type Call, type Scripted } from "./scripted.js";
 
 /** A server and a client of it, which end with the test. */
 async function against(
@@ -184,4 +193,199 @@ suite("calls that end without an answer", () => {
       });
     }
   }
+});
+
+suite("deadlines", () => {
+  test("a watch that does not begin ends with the deadline of calls", async (context) => {
+    const { client } = await against(context, () => undefined, { timeoutMs: 200 });
+    await assert.rejects(client.watch("/a"), { reason: "DEADLINE_EXCEEDED" });
+    await assert.rejects(client.watch("/a", { token: new Uint8Array(1) }), { reason: "DEADLINE_EXCEEDED" });
+  });
+
+  test("gets of one tick are sent in messages at once, each of which answers its own", async (context) => {
+    const calls: Call[] = [];
+    const { client } = await against(context, (call) => calls.push(call));
+    const gets = Array.from({ length: 2500 }, (_, at) => client.get(`/a/${at}`));
+    while (calls.length < 3) await new Promise(setImmediate);
+    const byLength = calls.toSorted((a, b) => keysOf(a) - keysOf(b));
+    assert.deepEqual(byLength.map(keysOf), [500, 1000, 1000]);
+    for (const call of byLength) {
+      call.answer(BatchGetResponseSchema, { results: Array.from({ length: keysOf(call) }, () => ({})) });
+      await gets[keyAt(call)];
+    }
+    await Promise.all(gets);
+  });
+
+  test("batches have one deadline for all of their calls", async (context) => {
+    const calls: Call[] = [];
+    const { client } = await against(context, (call) => {
+      calls.push(call);
+      const isFirst = calls.filter(({ method }) => method === call.method).length === 1;
+      const results = isFirst ? [{}, { status: statusOf(8, "OVERLOADED", 0n) }] : [{}];
+      if (call.method === "BatchGet") call.answer(BatchGetResponseSchema, { results });
+      else call.answer(BatchWriteResponseSchema, { results });
+    });
+    assert.deepEqual(await client.batchGet(["/a", "/b"]), [{}, {}]);
+    assert.deepEqual(await client.batchWrite([Write.delete("/a"), Write.delete("/b")]), [{}, {}]);
+    for (const method of ["BatchGet", "BatchWrite"]) {
+      const [first, second] = calls.filter((call) => call.method === method).map(({ timeout }) => parseInt(timeout));
+      assert.ok(first! > second!, `${method}: ${first} ms, then ${second} ms`);
+    }
+  });
+
+  test("a query ends at the second deadline of the server at one place", async (context) => {
+    let calls = 0;
+    const { client } = await against(context, (call) => {
+      calls++;
+      if (calls !== 2) call.send(QueryResponseSchema, { resumeToken: new Uint8Array([7]) });
+      if (calls === 1) call.fail(14, "UNAVAILABLE");
+      else call.fail(4, "DEADLINE_EXCEEDED");
+    });
+    await assert.rejects(client.query("/a").toArray(), { reason: "DEADLINE_EXCEEDED" });
+    assert.equal(calls, 3);
+  });
+
+  test("a write that the server's deadline ended is not repeated, also with retryWrites", async (context) => {
+    let calls = 0;
+    const { client } = await against(
+      context,
+      (call) => {
+        calls++;
+        if (call.method === "Put") call.fail(4, "DEADLINE_EXCEEDED");
+        else call.answer(BatchWriteResponseSchema, { results: [{ status: statusOf(4, "DEADLINE_EXCEEDED") }] });
+      },
+      { retryWrites: true },
+    );
+    await assert.rejects(client.put("/a", 1n), { reason: "DEADLINE_EXCEEDED" });
+    const [result] = await client.batchWrite([Write.put("/a", 1n)]);
+    assert.equal(result?.error?.reason, "DEADLINE_EXCEEDED");
+    assert.equal(calls, 2);
+  });
+});
+
+function keysOf(call: Call): number {
+  return call.request("batchGet").keys.length;
+}
+
+/** The number in the first key. */
+function keyAt(call: Call): number {
+  return Number(call.request("batchGet").keys[0]?.text.slice("/a/".length));
+}
+
+/** What a Get is answered with that is no answer, or no status. */
+const ANSWERS: readonly [what: string, answer: (call: Call) => void, reason: string, message: RegExp][] = [
+  [
+    "no message",
+    (call) => {
+      call.end();
+    },
+    "CORRUPT_DATA",
+    /cannot be read/,
+  ],
+  [
+    "half a message",
+    (call) => {
+      call.answerBytes(new Uint8Array(1), 2);
+    },
+    "CORRUPT_DATA",
+    /cannot be read/,
+  ],
+  [
+    "bytes",
+    (call) => {
+      call.answerBytes(Buffer.from("0aff", "hex"));
+    },
+    "CORRUPT_DATA",
+    /cannot be read/,
+  ],
+  [
+    "5 MiB",
+    (call) => {
+      call.sendBytes(new Uint8Array(1), 5 << 20);
+    },
+    "LIMIT_EXCEEDED",
+    /message size/,
+  ],
+  [
+    "details that are not a status",
+    (call) => {
+      call.end({ "grpc-status": "9", "grpc-message": "so it is", "grpc-status-details-bin": "/////w" });
+    },
+    "DATASTORE",
+    /FailedPrecondition: so it is/,
+  ],
+  [
+    "details without a code",
+    (call) => {
+      call.end({ "grpc-status": "3", "grpc-message": "so it is", "grpc-status-details-bin": "EgFh" });
+    },
+    "INVALID",
+    /so it is/,
+  ],
+  [
+    "a bad escape",
+    (call) => {
+      call.end({ "grpc-status": "3", "grpc-message": "100%zz" });
+    },
+    "INVALID",
+    /100%zz/,
+  ],
+  [
+    "a code of no meaning",
+    (call) => {
+      call.end({ "grpc-status": "x" });
+    },
+    "INTERNAL",
+    /grpc-status: x/,
+  ],
+];
+
+suite("answers that are none", () => {
+  for (const [what, answer, reason, message] of ANSWERS) {
+    test(`${what} is ${reason}`, async (context) => {
+      const { client } = await against(context, answer);
+      await assert.rejects(client.get("/a"), { name: "DatastoreError", reason, message });
+    });
+  }
+
+  test("an update of an entry without its metadata is CORRUPT_DATA", async (context) => {
+    const { client } = await against(context, (call) => {
+      call.answer(GetResponseSchema, { value: { kind: { case: "int64Value", value: 1n } } });
+    });
+    await assert.rejects(
+      client.update("/a", () => 2n),
+      { reason: "CORRUPT_DATA" },
+    );
+  });
+
+  test("metadata that cannot be read fails its own item of a batch", async (context) => {
+    const { client } = await against(context, (call) => {
+      call.answer(BatchWriteResponseSchema, { results: [{}, { metadata: { createTime: { seconds: 1n << 62n } } }] });
+    });
+    const results = await client.batchWrite([Write.delete("/a"), Write.put("/b", 1n)]);
+    assert.deepEqual(
+      results.map(({ error }) => error?.reason),
+      [undefined, "CORRUPT_DATA"],
+    );
+  });
+});
+
+test("a signal keeps nothing of the calls that it could have ended", async (context) => {
+  const { client } = await against(context, (call) => {
+    if (call.method === "Query")
+      call.answer(QueryResponseSchema, { summary: { reason: QuerySummary_Reason.EXHAUSTED } });
+    else if (call.method === "Get") call.answer(GetResponseSchema, {});
+    else call.send(WatchResponseSchema, { resumeToken: new Uint8Array(1) });
+  });
+  const { signal } = new AbortController();
+  await client.query("/a", { signal }).toArray();
+  await client.get("/a", { signal });
+  await (await client.watch("/a", { signal })).close();
+  assert.equal(getEventListeners(signal, "abort").length, 0);
+  // What AbortSignal.any leaves.
+  const kept = Object.getOwnPropertySymbols(signal).map((name) => (signal as unknown as Record<symbol, unknown>)[name]);
+  assert.deepEqual(
+    kept.filter((each) => each instanceof Set),
+    [],
+  );
 });

@@ -31,6 +31,21 @@ test("the delay that a server asks for comes first", () => {
   assert.ok(waitMs >= 325 && waitMs <= 350, String(waitMs));
 });
 
+test("without a deadline a server's delay counts for up to 30 s", () => {
+  const waitMs = new RetryPolicy(Infinity, clock().read).backoffMs(LOST.repeatableAfter(2 ** 31 - 1)) ?? NaN;
+  assert.ok(waitMs >= 30_000 && waitMs <= 30_050, String(waitMs));
+});
+
+test("a part of a call has its deadline, and backs off by itself", () => {
+  const { time, read } = clock();
+  const policy = new RetryPolicy(1000, read);
+  policy.backoffMs(LOST);
+  time.now = 400;
+  const part = policy.ofPart();
+  assert.equal(part.leftMs(), 600);
+  assert.ok((part.backoffMs(LOST) ?? NaN) <= 50);
+});
+
 test("no wait goes past the deadline, or past 30 s without a message", () => {
   assert.equal(new RetryPolicy(20, clock().read).backoffMs(LOST), undefined);
   const { time, read } = clock();

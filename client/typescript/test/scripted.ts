@@ -24,6 +24,8 @@ export class Call {
   constructor(
     readonly stream: ServerHttp2Stream,
     readonly method: string,
+    /** What is left of its deadline, as the client wrote it. */
+    readonly timeout: string,
     private readonly sent: Uint8Array,
   ) {}
 
@@ -67,6 +69,11 @@ export class Call {
     this.stream.end();
   }
 
+  answerBytes(bytes: Uint8Array, announced = bytes.length): void {
+    this.sendBytes(bytes, announced);
+    this.end();
+  }
+
   answer<O extends DescMessage>(schema: O, init: MessageInitShape<O>): void {
     this.send(schema, init);
     this.end();
@@ -107,7 +114,8 @@ export async function startScripted(
     stream.on("data", (part: Buffer) => parts.push(part));
     stream.on("end", () => {
       const path = headers[":path"] ?? "";
-      handle(new Call(stream, path.slice(path.lastIndexOf("/") + 1), Buffer.concat(parts)));
+      const method = path.slice(path.lastIndexOf("/") + 1);
+      handle(new Call(stream, method, String(headers["grpc-timeout"]), Buffer.concat(parts)));
     });
   });
   const inner = await listening(http2);

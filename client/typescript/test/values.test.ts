@@ -1,5 +1,6 @@
 // Values: what is refused and where, and what a value keeps on its way to bytes and back.
 
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Key, Timestamp, type Value, type ValueInput } from "../src/index.js";
@@ -104,6 +105,33 @@ test("a value that refers to itself is refused", () => {
   circle.push(circle);
   assert.throws(() => encodeValue(circle), { reason: "INVALID_VALUE" });
 });
+
+const UNREADABLE: readonly [what: string, wire: string][] = [
+  ["a timestamp of 2^62 s", "3a0a08808080808080808040"],
+  ["a timestamp of -1 ns", "3a0b10ffffffffffffffffff01"],
+  ["a timestamp of 1,000,000,000 ns", "3a06108094ebdc03"],
+  ["a key that is not canonical", "42040a022f2f"],
+  ["a key with a control character", "42040a022f07"],
+];
+
+for (const [what, wire] of UNREADABLE) {
+  test(`${what} is not a value that can be read`, () => {
+    assert.throws(() => decodeValue(Buffer.from(wire, "hex")), { reason: "CORRUPT_DATA" });
+  });
+}
+
+test("33 lists are not a value that can be read, and 32 are", () => {
+  let wire: Uint8Array = Buffer.from("4a00", "hex");
+  for (let depth = 1; depth < 32; depth++) wire = within(wire);
+  assert.deepEqual(decodeValue(wire), nested(31));
+  assert.throws(() => decodeValue(within(wire)), { reason: "CORRUPT_DATA" });
+});
+
+/** A list of this value. */
+function within(value: Uint8Array): Uint8Array {
+  const list = new BinaryWriter().tag(1, WireType.LengthDelimited).bytes(value).finish();
+  return new BinaryWriter().tag(9, WireType.LengthDelimited).bytes(list).finish();
+}
 
 for (const wire of ["", "4a020a00", "52070a050a01611200", "2a01ff", "4aff", "9a0600"]) {
   test(`the bytes ${wire || "(none)"} are not a value`, () => {

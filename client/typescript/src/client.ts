@@ -114,7 +114,7 @@ export class Client {
   /**
    * The value of an entry; undefined if it is absent.
    *
-   * Gets of one tick without options are sent together, so `Promise.all` of many is one call.
+   * Gets of one tick without options are sent together: `Promise.all` of up to 1,000 is one call.
    */
   async get(key: KeyLike, options?: CallOptions): Promise<Value | undefined> {
     const from = Key.from(key);

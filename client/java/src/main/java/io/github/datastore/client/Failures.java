@@ -35,7 +35,8 @@ final class Failures {
           "RST_STREAM",
           "Received unexpected EOS",
           "HTTP/2 error code",
-          "missing GRPC status in response");
+          "missing GRPC status in response",
+          "HTTP status code 200\nmissing GRPC status");
 
   private static final Metadata.Key<byte[]> DETAILS =
       Metadata.Key.of("grpc-status-details-bin", Metadata.BINARY_BYTE_MARSHALLER);

@@ -217,6 +217,30 @@ class ClientTest {
   }
 
   @Test
+  void aCursorThatWaitsForAPlaceFailsWhenTheClientIsClosed() throws InterruptedException {
+    Optional<Path> none = Optional.empty();
+    Duration hour = Duration.ofHours(1);
+    List<Target> targets = List.of(Target.of(server.address()));
+    Settings settings =
+        new Settings(targets, none, none, none, Optional.empty(), hour, hour, true, false);
+    Connection connection = new Connection(settings);
+    for (int i = 0; i < Connection.STREAMS_AT_ONCE; i++) {
+      connection.takeStream();
+    }
+    AtomicReference<DatastoreException> thrown = new AtomicReference<>();
+    Thread reader =
+        new Thread(
+            () -> thrown.set(assertThrows(DatastoreException.class, connection::takeStream)));
+    reader.start();
+    while (reader.getState() != Thread.State.TIMED_WAITING) {
+      Thread.onSpinWait();
+    }
+    connection.close();
+    reader.join();
+    assertEquals(Reason.DATASTORE_CLOSED, thrown.get().reason());
+  }
+
+  @Test
   void aCursorEndsWithItsSummary() {
     try (QueryCursor cursor = client.query(ALL)) {
       assertEquals(LocalServer.MESSAGES, cursor.stream().count());

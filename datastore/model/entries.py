@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import compress
-from operator import itemgetter
+from operator import countOf, itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from datastore.model.encoded import Encoded, EncodedEntries, projected
@@ -262,9 +262,10 @@ class Batch:
         self._decode()
         if self._values is None:
             return self._kind, self._serialized
-        kinds = set(map(type, self._values))
-        kind = kinds.pop() if len(kinds) == 1 else type(None)
-        return (kind, [value.data for value in self._values]) if issubclass(kind, Encoded) else None
+        kind = type(self._values[0]) if self._values else type(None)
+        if not issubclass(kind, Encoded) or countOf(map(type, self._values), kind) < len(self._values):
+            return None
+        return kind, [value.data for value in self._values]
 
     def strip_prefix(self, prefix: str) -> None:
         """Cut `prefix` off all keys, whose texts begin with it. Of a key that has no other text, `/` remains."""

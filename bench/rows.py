@@ -90,16 +90,17 @@ async def workers2_get_vs_one() -> Row:
 
     So does the load generator, which takes its part of them: on two cores the ratio cannot reach 2.
     """
-    return await _workers_vs_one("Get", service_pb2.GetRequest(key=encode_key(Key(key(0)))), UNARY_CALLS, "calls/s")
+    request = service_pb2.GetRequest(key=encode_key(Key(key(0))))
+    return await _workers_vs_one("Get", request, "calls/s", calls=UNARY_CALLS, in_flight=32)
 
 
 async def workers2_query_vs_one() -> Row:
     """The same of a query for 1,000 entries; queries per second."""
     asked = service_pb2.QueryRequest(query=encode_query(Query(Key("/Thing"), limit=1000)))
-    return await _workers_vs_one("Query", asked, QUERIES, "queries/s")
+    return await _workers_vs_one("Query", asked, "queries/s", calls=QUERIES, in_flight=4)
 
 
-async def _workers_vs_one(method: str, request: Any, calls: int, unit: str) -> Row:
+async def _workers_vs_one(method: str, request: Any, unit: str, *, calls: int, in_flight: int) -> Row:
     with (
         tempfile.TemporaryDirectory() as directory,
         servers.node_with_workers(f"lmdb://{directory}/two", 2) as two,
@@ -112,7 +113,7 @@ async def _workers_vs_one(method: str, request: Any, calls: int, unit: str) -> R
             method=f"{SERVICE}{method}",
             request=request.SerializeToString(),
             calls=calls,
-            in_flight=4,
+            in_flight=in_flight,
             connections=16,
             started=servers.unpin,
         )

@@ -79,7 +79,8 @@ abstract class Batch<R> {
                 }));
   }
 
-  void later(Duration delay, Runnable task) {
+  /** The task waits for the lock, so that whoever leaves meanwhile knows what to stop. */
+  synchronized void later(Duration delay, Runnable task) {
     stopWith(caller.after(delay, () -> guarded(task)));
   }
 

@@ -70,6 +70,7 @@ final class UnaryCall<Q, A, R> {
     }
   }
 
+  /** Notes how to end a wait, before what is waited for can begin: that takes the lock, too. */
   private synchronized void waiting(Runnable stop) {
     stopWaiting = stop;
     if (future.isDone()) {
@@ -89,7 +90,7 @@ final class UnaryCall<Q, A, R> {
     }
   }
 
-  private void lineUp() {
+  private synchronized void lineUp() {
     CallSlots.Waiter waiter = connection.slots().lineUp(this::attempt);
     if (waiter == null) {
       fail(
@@ -156,8 +157,12 @@ final class UnaryCall<Q, A, R> {
     if (backoff.isEmpty() || future.isDone()) {
       fail(error);
     } else {
-      waiting(connection.timer().after(backoff.get(), this::takeTurn));
+      repeatAfter(backoff.get());
     }
+  }
+
+  private synchronized void repeatAfter(Duration delay) {
+    waiting(connection.timer().after(delay, this::takeTurn));
   }
 
   private void fail(DatastoreException error) {

@@ -14,7 +14,7 @@ import (
 // Aggregate says what to compute of the entries of a query, and how to group them. Like a Query it is built by methods
 // that return a changed copy:
 //
-//	datastore.NewAggregate(datastore.Count("n"), datastore.Avg("height", "elevation")).GroupBy("country").Order("-n")
+//	datastore.NewAggregate(datastore.Count("n"), datastore.Avg("elevation", "height")).GroupBy("country").Order("-n")
 type Aggregate struct {
 	aggregations []Aggregation
 	groupBy      []string
@@ -46,7 +46,8 @@ func (a Aggregate) Limit(count int64) Aggregate {
 	return a
 }
 
-// Aggregation is one value to compute of each group, made by Count, CountOf, Sum, Avg, Min or Max.
+// Aggregation is one value to compute of each group, made by Count, CountOf, Sum, Avg, Min or Max of a field, with the
+// name that orders use.
 type Aggregation struct {
 	name     string
 	function pb.Aggregation_Function
@@ -57,37 +58,37 @@ type Aggregation struct {
 func Count(name string) Aggregation { return Aggregation{name, pb.Aggregation_FUNCTION_COUNT, ""} }
 
 // CountOf is how many entries have a field, null left out.
-func CountOf(name, field string) Aggregation {
+func CountOf(field, name string) Aggregation {
 	return Aggregation{name, pb.Aggregation_FUNCTION_COUNT, field}
 }
 
 // Sum is the exact sum of the numbers in a field, rounded once: an int64 if all of them are and it fits, otherwise a
 // float64. It is 0 without any.
-func Sum(name, field string) Aggregation {
+func Sum(field, name string) Aggregation {
 	return Aggregation{name, pb.Aggregation_FUNCTION_SUM, field}
 }
 
 // Avg is the exact mean of the numbers in a field, rounded once to a float64; nil without any.
-func Avg(name, field string) Aggregation {
+func Avg(field, name string) Aggregation {
 	return Aggregation{name, pb.Aggregation_FUNCTION_AVG, field}
 }
 
 // Min is the first value of a field in the total order, null left out; nil without any.
-func Min(name, field string) Aggregation {
+func Min(field, name string) Aggregation {
 	return Aggregation{name, pb.Aggregation_FUNCTION_MIN, field}
 }
 
 // Max is the last value of a field in the total order, null left out; nil without any.
-func Max(name, field string) Aggregation {
+func Max(field, name string) Aggregation {
 	return Aggregation{name, pb.Aggregation_FUNCTION_MAX, field}
 }
 
 // Group is one group of entries.
 type Group struct {
-	// By has the values of the fields of GroupBy, nil for a missing one.
-	By []any
-	// Results has the results of the aggregations, in their order.
-	Results []any
+	// Group has the values of the fields of GroupBy, nil for a missing one.
+	Group []any
+	// Values has the results of the aggregations, in their order.
+	Values []any
 }
 
 // Aggregate computes aggregations over the entries that a query selects, on the server. A call that is cut off is
@@ -215,8 +216,8 @@ func (c *Client) fromGroup(message *pb.AggregateResponse_Group, request *pb.Aggr
 		return group, newError(ErrCorruptData, "%s returned a group of %d values and %d results for %d fields and %d"+
 			" aggregations", c.connection.server, values, results, len(request.GetGroupBy()), len(request.GetAggregations()))
 	}
-	if group.By, err = fromValues(message.GetValues()); err == nil {
-		group.Results, err = fromValues(message.GetResults())
+	if group.Group, err = fromValues(message.GetValues()); err == nil {
+		group.Values, err = fromValues(message.GetResults())
 	}
 	return group, err
 }

@@ -47,8 +47,14 @@ func (a *attempt) note(err error) {
 	}
 }
 
-// mayFollow reports whether another attempt may follow one that ended with this error.
+// mayFollow reports whether another call may follow one that ended with this error: not if its time was up, also that
+// of the server.
 func (a *attempt) mayFollow(err error) bool {
+	return a.mayFollowItem(err) && !errors.Is(err, ErrDeadlineExceeded)
+}
+
+// mayFollowItem is the same for an item of a batch, whose call has not ended so.
+func (a *attempt) mayFollowItem(err error) bool {
 	return mayRepeat(err) || a.id != nil && mayHaveBeenMade(err)
 }
 

@@ -264,6 +264,22 @@ func TestTheErrorOfABatchNamesItsItem(t *testing.T) {
 	}
 }
 
+func TestOptionsThatAWriteCannotHaveAreRefused(t *testing.T) {
+	client := connected(t, &server{})
+	for name, write := range map[string]Write{
+		"two conditions":     Put("/a", 1, IfExists(), IfVersion(2)),
+		"two expiries":       Touch("/a", ExpiresIn(time.Hour), ExpiresIn(time.Minute)),
+		"ReturnValue":        Put("/a", 1, ReturnValue()),
+		"CreateIfAbsent":     Put("/a", 1, CreateIfAbsent()),
+		"a delete that does": Delete("/a", CreateIfAbsent()),
+	} {
+		results, _ := client.BatchWrite(context.Background(), []Write{write})
+		if !errors.Is(results[0].Err, ErrInvalid) {
+			t.Errorf("%s: %v, want ErrInvalid", name, results[0].Err)
+		}
+	}
+}
+
 func TestGetsThatAreMadeTogetherShareMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var messages [][]Key

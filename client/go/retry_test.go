@@ -160,6 +160,9 @@ func TestTheOutcomeOfAWriteStaysUnknown(t *testing.T) {
 	if !repeated.mayFollow(cutOff) || (&attempt{}).mayFollow(cutOff) {
 		t.Error("only a write with an id follows one that was cut off")
 	}
+	if repeated.mayFollow(&Error{Reason: ErrDeadlineExceeded}) {
+		t.Error("a write follows one whose time was up")
+	}
 	repeated.note(cutOff)
 	if again := repeated.message(); again.GetAgeUs() < 1 {
 		t.Errorf("a later attempt has the age %d", again.GetAgeUs())

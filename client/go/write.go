@@ -27,6 +27,8 @@ type Write struct {
 	returnValue bool
 	condition   *pb.Precondition
 	expiry      *pb.Expiry
+	// fault is what is wrong with the options.
+	fault error
 }
 
 type operation int
@@ -86,7 +88,12 @@ func IfVersion(version int64) Condition {
 	return Condition{&pb.Precondition{Kind: &pb.Precondition_Version{Version: version}}}
 }
 
-func (c Condition) apply(write *Write) { write.condition = c.message }
+func (c Condition) apply(write *Write) {
+	if write.condition != nil {
+		write.fault = invalidWrite("condition", "a write has one condition, and this one has two")
+	}
+	write.condition = c.message
+}
 
 // Expiry is when an entry expires: from then on it is absent.
 type Expiry struct{ message *pb.Expiry }
@@ -101,7 +108,12 @@ func ExpiresAt(instant time.Time) Expiry {
 	return Expiry{&pb.Expiry{Kind: &pb.Expiry_ExpireTime{ExpireTime: timestamppb.New(instant)}}}
 }
 
-func (e Expiry) apply(write *Write) { write.expiry = e.message }
+func (e Expiry) apply(write *Write) {
+	if write.expiry != nil {
+		write.fault = invalidWrite("expiry", "a write has one expiry, and this one has two")
+	}
+	write.expiry = e.message
+}
 
 type writeFlag func(write *Write)
 
@@ -244,11 +256,17 @@ func checkPaths(changes []FieldChange) error {
 	return nil
 }
 
-// checkTerms says what is wrong with the condition and the expiry of a write.
+// checkTerms says what is wrong with the options of a write.
 func (w Write) checkTerms() error {
 	version, isVersion := w.condition.GetKind().(*pb.Precondition_Version)
 	expiresIn, isRelative := w.expiry.GetKind().(*pb.Expiry_ExpiresIn)
 	switch {
+	case w.fault != nil:
+		return w.fault
+	case w.operation != patchOperation && w.create:
+		return invalidWrite("create", "CreateIfAbsent is for a Patch")
+	case w.operation != patchOperation && w.returnValue:
+		return invalidWrite("include_value", "ReturnValue is for a Patch")
 	case isVersion && version.Version < 1:
 		return invalidWrite("condition.version", "a version is at least 1, got %d", version.Version)
 	case w.expiry != nil && w.operation == deleteOperation:

@@ -73,7 +73,7 @@ func (p *writePart) repeatable(results []WriteResult) []int {
 	written := map[string]bool{}
 	for place := len(p.items) - 1; place >= 0; place-- {
 		key, err := keyOf(p.items[place]), results[p.places[place]].Err
-		if err == nil || !p.attempts[place].mayFollow(err) {
+		if err == nil || !p.attempts[place].mayFollowItem(err) {
 			written[key] = true
 		} else if !written[key] {
 			places = append(places, place)

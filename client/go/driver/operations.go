@@ -374,7 +374,7 @@ func (d *driver) aggregate(request *request) (any, error) {
 	}
 	groups := make([]object, len(found))
 	for place, group := range found {
-		groups[place] = object{"group": writtenAll(group.By), "values": writtenAll(group.Results)}
+		groups[place] = object{"group": writtenAll(group.Group), "values": writtenAll(group.Values)}
 	}
 	return object{"groups": groups}, nil
 }

@@ -302,16 +302,16 @@ type aggregation struct {
 func (a *aggregation) build() datastore.Aggregation {
 	switch a.Function {
 	case "SUM":
-		return datastore.Sum(a.As, a.Field)
+		return datastore.Sum(a.Field, a.As)
 	case "AVG":
-		return datastore.Avg(a.As, a.Field)
+		return datastore.Avg(a.Field, a.As)
 	case "MIN":
-		return datastore.Min(a.As, a.Field)
+		return datastore.Min(a.Field, a.As)
 	case "MAX":
-		return datastore.Max(a.As, a.Field)
+		return datastore.Max(a.Field, a.As)
 	}
 	if a.Field != "" {
-		return datastore.CountOf(a.As, a.Field)
+		return datastore.CountOf(a.Field, a.As)
 	}
 	return datastore.Count(a.As)
 }

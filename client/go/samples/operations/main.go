@@ -179,7 +179,7 @@ func aggregate(ctx context.Context, client *datastore.Client) error {
 	// [/aggregate]
 	fmt.Print("aggregate")
 	for _, group := range groups {
-		fmt.Printf(" %s=%d", group.By[0], group.Results[0])
+		fmt.Printf(" %s=%d", group.Group[0], group.Values[0])
 	}
 	fmt.Println()
 	return nil

@@ -71,6 +71,12 @@ fn split(text: &str) -> Option<(&str, Option<&str>)> {
 }
 
 fn unreadable(text: &str) -> Error {
+    if text.contains(',') {
+        let message = format!(
+            "{text:?} is several addresses; give the first to Client::builder, and each further one to its address()"
+        );
+        return Error::new(Reason::Config, message);
+    }
     let message = format!(
         "{text:?} is not the address of a server; write grpc://HOST:PORT, or grpcs://HOST:PORT for TLS, e.g. \
          grpc://127.0.0.1:{PORT}"

@@ -33,6 +33,7 @@ pub struct Builder {
     ca: Option<PathBuf>,
     identity: Option<(PathBuf, PathBuf)>,
     token: Option<String>,
+    is_insecure: bool,
 }
 
 impl Builder {
@@ -46,6 +47,7 @@ impl Builder {
             ca: None,
             identity: None,
             token: None,
+            is_insecure: false,
         }
     }
 
@@ -91,9 +93,15 @@ impl Builder {
         self
     }
 
-    /// The token that says who calls; sent without TLS only to this machine.
+    /// The token that says who calls; sent without TLS only to this machine, unless `insecure`.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Whether the token may be sent to other machines without TLS, where others could read it. No, by default.
+    pub fn insecure(mut self, is_insecure: bool) -> Self {
+        self.is_insecure = is_insecure;
         self
     }
 
@@ -116,7 +124,11 @@ impl Builder {
         }
         let identity = self.identity.as_ref().map(|(cert, key)| (cert.as_path(), key.as_path()));
         let targets = Targets {
-            authorization: self.token.as_deref().map(|token| authorization(token, &addresses)).transpose()?,
+            authorization: self
+                .token
+                .as_deref()
+                .map(|token| authorization(token, &addresses, self.is_insecure))
+                .transpose()?,
             tls: is_secure.then(|| tls::connector(self.ca.as_deref(), identity)).transpose()?,
             addresses,
         };
@@ -130,9 +142,13 @@ fn config(message: String) -> Error {
 }
 
 /// The metadata `authorization` of a token, if it may be sent to these addresses.
-fn authorization(token: &str, addresses: &[Address]) -> Result<HeaderValue> {
-    if let Some(exposed) = addresses.iter().find(|address| !address.is_secure && !address.is_loopback()) {
-        return Err(config(format!("a token is sent to {exposed} only with TLS: grpcs://{}", exposed.authority())));
+fn authorization(token: &str, addresses: &[Address], is_insecure: bool) -> Result<HeaderValue> {
+    let is_exposed = |address: &&Address| !address.is_secure && !address.is_loopback();
+    if let Some(exposed) = addresses.iter().find(is_exposed).filter(|_| !is_insecure) {
+        return Err(config(format!(
+            "the token would be sent to {exposed} without encryption; use grpcs://{}, or insecure(true)",
+            exposed.authority()
+        )));
     }
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
     if token.is_empty() || !token.bytes().all(is_token) {

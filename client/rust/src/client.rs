@@ -8,8 +8,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
-
 use crate::{
     aggregate::{Aggregate, Group},
     batch::{ITEMS, Outcome, Part, fewer_items},
@@ -28,7 +26,7 @@ use crate::{
     sending::{Attempts, Reading, Request, Writing, outcome},
     value::Value,
     watch::Watch,
-    wire::{aggregate_request, found_of, of_answer, value_of, watch_query, write_message},
+    wire::{aggregate_request, corrupt, found_of, of_answer, value_of, watch_query, write_message},
     write::{Condition, Expiry, Operation, Patch, Write},
 };
 
@@ -103,7 +101,8 @@ impl Client {
         Builder::new(address)
     }
 
-    /// Refuses further calls of this client and its clones. Those in progress go on.
+    /// Ends the calls and streams of this client and its clones that are in progress, and refuses further ones, with
+    /// `DATASTORE_CLOSED`.
     pub fn close(&self) {
         self.0.connection.close();
     }
@@ -147,14 +146,20 @@ impl Client {
     }
 
     /// The values of many entries, in the order of the keys, in as many messages as needed. A read that fails does not
-    /// fail the others.
-    pub async fn batch_get(&self, keys: &[Key]) -> Vec<Result<Option<Found>>> {
-        self.0.batch_get(keys, false).await
+    /// fail the others. All of them have the deadline of one call.
+    pub async fn batch_get<K: TryInto<Key, Error: Into<Error>>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Vec<Result<Option<Found>>> {
+        self.0.batch_get(keys.into_iter().map(key_of).collect(), false).await
     }
 
     /// The values of many entries, and their metadata.
-    pub async fn batch_get_with_metadata(&self, keys: &[Key]) -> Vec<Result<Option<Found>>> {
-        self.0.batch_get(keys, true).await
+    pub async fn batch_get_with_metadata<K: TryInto<Key, Error: Into<Error>>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Vec<Result<Option<Found>>> {
+        self.0.batch_get(keys.into_iter().map(key_of).collect(), true).await
     }
 
     // Writing
@@ -195,6 +200,9 @@ impl Client {
         loop {
             let found = self.0.found(&key, &mut policy).await?;
             let metadata = found.as_ref().and_then(|found| found.metadata);
+            if found.is_some() && metadata.is_none() {
+                return Err(corrupt("an entry has no metadata"));
+            }
             let was_absent = found.is_none();
             let value = function(found.map(|found| found.value));
             let operation = match value.clone() {
@@ -212,7 +220,7 @@ impl Client {
                 return Err(error);
             }
             match policy.backoff(&error) {
-                Some(wait) => sleep(wait).await,
+                Some(wait) => self.0.connection.pause(wait).await,
                 None => return Err(error),
             }
         }
@@ -220,7 +228,7 @@ impl Client {
 
     /// Makes many writes, in as many messages as needed; those of a key in their order. A write that fails does not
     /// fail the others. After a message that may still be in progress no more are sent, because they could overtake it:
-    /// the later writes have its error.
+    /// the later writes have its error. All of them have the deadline of one call.
     pub async fn batch_write(&self, writes: impl IntoIterator<Item = Write>) -> Vec<Result<Option<crate::Metadata>>> {
         self.0.batch_write(writes.into_iter().map(write_message)).await
     }
@@ -285,7 +293,11 @@ impl std::fmt::Debug for Client {
 }
 
 fn key_message<K: TryInto<Key, Error: Into<Error>>>(key: K) -> Result<messages::Key> {
-    Ok(messages::Key { text: key.try_into().map_err(Into::into)?.into_text() })
+    Ok(messages::Key { text: key_of(key)?.into_text() })
+}
+
+fn key_of<K: TryInto<Key, Error: Into<Error>>>(key: K) -> Result<Key> {
+    key.try_into().map_err(Into::into)
 }
 
 impl Inner {
@@ -337,13 +349,22 @@ impl Inner {
 
     // Batches
 
-    async fn batch_get(&self, keys: &[Key], include_metadata: bool) -> Vec<Result<Option<Found>>> {
+    /// The results of keys, of which some may not be valid.
+    async fn batch_get(&self, keys: Vec<Result<Key>>, include_metadata: bool) -> Vec<Result<Option<Found>>> {
+        let valid: Vec<Key> = keys.iter().flatten().cloned().collect();
+        let mut found = self.batch_get_valid(&valid, include_metadata).await.into_iter();
+        let missing = || Err(corrupt("a key has no result"));
+        keys.into_iter().map(|key| key.and_then(|_| found.next().unwrap_or_else(missing))).collect()
+    }
+
+    async fn batch_get_valid(&self, keys: &[Key], include_metadata: bool) -> Vec<Result<Option<Found>>> {
         let mut results = Vec::with_capacity(keys.len());
+        let mut policy = self.connection.policy();
         let mut most = ITEMS;
         while results.len() < keys.len() {
             let rest = &keys[results.len()..];
             most = most.min(self.batch_items.load(Ordering::Relaxed));
-            let answered = self.batch_get_part(&rest[..rest.len().min(most)], include_metadata).await;
+            let answered = self.batch_get_part(&rest[..rest.len().min(most)], include_metadata, &mut policy).await;
             // Values that do not fit in an answer were read for nothing: ask for about as many as fit.
             most = 2 * answered.len().max(1);
             results.extend(answered);
@@ -352,12 +373,16 @@ impl Inner {
     }
 
     /// The results of the first of these keys, at least one; those that did not fit are to be asked for again.
-    async fn batch_get_part(&self, keys: &[Key], include_metadata: bool) -> Vec<Result<Option<Found>>> {
-        let mut policy = self.connection.policy();
+    async fn batch_get_part(
+        &self,
+        keys: &[Key],
+        include_metadata: bool,
+        policy: &mut Policy,
+    ) -> Vec<Result<Option<Found>>> {
         let mut results: Vec<Result<Option<Found>>> = Vec::new();
         let mut asked: Vec<usize> = (0..keys.len()).collect();
         loop {
-            let answered = self.ask(keys, &asked, include_metadata, &mut policy).await;
+            let answered = self.ask(keys, &asked, include_metadata, policy).await;
             for (&place, result) in asked.iter().zip(answered) {
                 if place < results.len() {
                     results[place] = result;
@@ -367,8 +392,8 @@ impl Inner {
             }
             asked = (0..results.len()).filter(|&place| results[place].as_ref().is_err_and(Error::may_repeat)).collect();
             let error = asked.first().and_then(|&place| results[place].as_ref().err());
-            match error.and_then(|error| self.connection.backoff(error, &mut policy)) {
-                Some(wait) => sleep(wait).await,
+            match error.and_then(|error| self.connection.backoff(error, policy)) {
+                Some(wait) => self.connection.pause(wait).await,
                 None => return results,
             }
         }
@@ -408,6 +433,7 @@ impl Inner {
         writes: impl Iterator<Item = Result<messages::batch_write_request::Write>>,
     ) -> Vec<Outcome> {
         let mut results: Vec<Outcome> = Vec::new();
+        let mut policy = self.connection.policy();
         let mut stopped = None;
         let mut part = Part::new(false);
         for (place, write) in writes.enumerate() {
@@ -417,19 +443,25 @@ impl Inner {
                 (Ok(write), Ok(attempt)) => {
                     if !part.fits(&write, self.batch_items.load(Ordering::Relaxed)) {
                         let full = std::mem::replace(&mut part, Part::new(false));
-                        stopped = self.send_part(full, &mut results, stopped).await;
+                        stopped = self.send_part(full, &mut results, stopped, &mut policy).await;
                     }
                     part.add(place, write, attempt.list.first().copied());
                 }
                 (Err(error), _) | (_, Err(error)) => results[place] = Err(error),
             }
         }
-        self.send_part(part, &mut results, stopped).await;
+        self.send_part(part, &mut results, stopped, &mut policy).await;
         results
     }
 
     /// Sends a part unless `stopped` says why not. Returns why to send no more, if so.
-    async fn send_part(&self, mut part: Part, results: &mut [Outcome], stopped: Option<Error>) -> Option<Error> {
+    async fn send_part(
+        &self,
+        mut part: Part,
+        results: &mut [Outcome],
+        stopped: Option<Error>,
+        policy: &mut Policy,
+    ) -> Option<Error> {
         if part.len() == 0 {
             return stopped;
         }
@@ -437,15 +469,14 @@ impl Inner {
             part.settle(part_failed(&part, &error), results);
             return Some(error);
         }
-        let mut policy = self.connection.policy();
         loop {
-            let response = self.connection.unary(BATCH_WRITE, &mut policy, &mut part).await;
+            let response = self.connection.unary(BATCH_WRITE, policy, &mut part).await;
             let outcomes = match response.and_then(|response| part.outcomes(response)) {
                 Ok(outcomes) => outcomes,
                 Err(error) => {
                     if let Some(most) = fewer_items(&error, part.len()) {
                         self.batch_items.store(most, Ordering::Relaxed);
-                        return self.send_smaller(part.split(most), results).await;
+                        return self.send_smaller(part.split(most), results, policy).await;
                     }
                     let failed = part.failed(&error);
                     part.settle(failed, results);
@@ -455,14 +486,14 @@ impl Inner {
                 }
             };
             let repeated = part.settle(outcomes, results)?;
-            sleep(self.connection.backoff(&repeated, &mut policy)?).await;
+            self.connection.pause(self.connection.backoff(&repeated, policy)?).await;
         }
     }
 
-    async fn send_smaller(&self, parts: Vec<Part>, results: &mut [Outcome]) -> Option<Error> {
+    async fn send_smaller(&self, parts: Vec<Part>, results: &mut [Outcome], policy: &mut Policy) -> Option<Error> {
         let mut stopped = None;
         for part in parts {
-            stopped = Box::pin(self.send_part(part, results, stopped)).await;
+            stopped = Box::pin(self.send_part(part, results, stopped, policy)).await;
         }
         stopped
     }
@@ -489,7 +520,7 @@ impl Inner {
             let wait =
                 part.settle(outcomes, &mut results).and_then(|error| self.connection.backoff(&error, &mut policy));
             match wait {
-                Some(wait) => sleep(wait).await,
+                Some(wait) => self.connection.pause(wait).await,
                 None => return Ok(results),
             }
         }
@@ -499,26 +530,32 @@ impl Inner {
 
     async fn aggregate(&self, request: &messages::AggregateRequest) -> Result<Vec<Group>> {
         let mut policy = Policy::new(self.query_timeout);
-        let request = bytes::Bytes::from(prost::Message::encode_to_vec(request));
+        let bytes = bytes::Bytes::from(prost::Message::encode_to_vec(request));
         loop {
-            let error = match self.aggregate_once(request.clone(), &mut policy).await {
+            let error = match self.aggregate_once(request, &bytes, &mut policy).await {
                 Ok(groups) => return Ok(groups),
                 Err(error) => error,
             };
             let wait = if error.may_repeat() { self.connection.backoff(&error, &mut policy) } else { None };
             match wait {
-                Some(wait) => sleep(wait).await,
+                Some(wait) => self.connection.pause(wait).await,
                 None => return Err(error),
             }
         }
     }
 
-    async fn aggregate_once(&self, request: bytes::Bytes, policy: &mut Policy) -> Result<Vec<Group>> {
-        let mut stream = self.connection.stream::<messages::AggregateResponse>(AGGREGATE, policy, request).await?;
+    async fn aggregate_once(
+        &self,
+        request: &messages::AggregateRequest,
+        bytes: &bytes::Bytes,
+        policy: &mut Policy,
+    ) -> Result<Vec<Group>> {
+        let mut stream =
+            self.connection.stream::<messages::AggregateResponse>(AGGREGATE, policy, bytes.clone()).await?;
         let mut groups = Vec::new();
         while let Some(response) = stream.next(policy).await? {
             for group in response.groups {
-                groups.push(group_of(group)?);
+                groups.push(group_of(group, request)?);
             }
             if let Some(summary) = response.summary {
                 if usize::try_from(summary.groups) == Ok(groups.len()) {
@@ -533,7 +570,10 @@ impl Inner {
     }
 }
 
-fn group_of(message: messages::aggregate_response::Group) -> Result<Group> {
+fn group_of(message: messages::aggregate_response::Group, request: &messages::AggregateRequest) -> Result<Group> {
+    if message.values.len() != request.group_by.len() || message.results.len() != request.aggregations.len() {
+        return Err(corrupt("a group has not a value for each field and a result for each aggregation"));
+    }
     let values = |values: Vec<messages::Value>| values.into_iter().map(value_of).collect::<Result<Vec<_>>>();
     Ok(Group { group: values(message.values)?, values: values(message.results)? })
 }

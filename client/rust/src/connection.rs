@@ -1,18 +1,18 @@
 //! Calls of one server with deadlines, slots and retries. Knows bytes and failures, but not what messages mean.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use prost::Message;
-use tokio::time::{sleep, timeout_at};
-use tonic::{Request, Status, Streaming, client::Grpc};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout_at},
+};
+use tonic::{Code, Request, Status, Streaming, client::Grpc};
 
 use crate::{
     codec::Raw,
@@ -20,7 +20,7 @@ use crate::{
     retry::{Link, Policy, RETRY_AFTER},
     sending::Sending,
     slots::{CALLS, Refusal, STREAMS, Slot, Slots, WAITING},
-    transport::{Failure, Targets, Transport, Windows},
+    transport::{Failure, Targets, Transport, Windows, until_closed},
     wire::{QUERY_REQUEST_BYTES, by_code, has_answer, of_server},
 };
 
@@ -28,6 +28,14 @@ use crate::{
 const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// How tonic refuses an answer that is larger.
 const TOO_LARGE: &str = "Error, decoded message length too large";
+/// How tonic says that an answer is not what it should be.
+const UNREADABLE: [&str; 5] = [
+    "protocol error: received message with",
+    "Error decompressing",
+    "Unexpected EOF decoding stream",
+    "Missing response message",
+    "Content is compressed with",
+];
 /// Answers of calls are awaited, so they may come at once.
 const CALL_WINDOWS: Windows = Windows { connection: 64 * 1024 * 1024, call: 4 * 1024 * 1024 };
 /// A stream may be ahead of its reader by about a message, whatever the readers of others do.
@@ -48,7 +56,7 @@ pub(crate) struct Connection {
     call_transport: Transport,
     stream_transport: Transport,
     link: Mutex<Link>,
-    is_closed: AtomicBool,
+    closed: watch::Sender<bool>,
     timeout: Duration,
     is_retrying: bool,
 }
@@ -56,14 +64,15 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(targets: Targets, timeout: Duration, is_retrying: bool) -> Self {
         let targets = Arc::new(targets);
+        let closed = watch::Sender::new(false);
         Self {
             calls: Slots::new(CALLS),
             streams: Slots::new(STREAMS),
-            call_transport: Transport::new(Arc::clone(&targets), CALL_WINDOWS),
-            stream_transport: Transport::new(Arc::clone(&targets), STREAM_WINDOWS),
+            call_transport: Transport::new(Arc::clone(&targets), CALL_WINDOWS, closed.subscribe()),
+            stream_transport: Transport::new(Arc::clone(&targets), STREAM_WINDOWS, closed.subscribe()),
             targets,
             link: Mutex::default(),
-            is_closed: AtomicBool::new(false),
+            closed,
             timeout,
             is_retrying,
         }
@@ -79,9 +88,9 @@ impl Connection {
         self.targets.to_string()
     }
 
-    /// Refuses further calls, and those that wait. The connections end with the calls in progress.
+    /// Ends the calls in progress and those that wait, and refuses further ones.
     pub(crate) fn close(&self) {
-        self.is_closed.store(true, Ordering::Relaxed);
+        self.closed.send_replace(true);
         self.calls.close();
         self.streams.close();
     }
@@ -102,7 +111,7 @@ impl Connection {
                 return Err(error);
             }
             match self.backoff(&error, policy) {
-                Some(wait) => sleep(wait).await,
+                Some(wait) => self.pause(wait).await,
                 None => return Err(error),
             }
         }
@@ -111,6 +120,14 @@ impl Connection {
     /// How long to wait before repeating a call that may be repeated. None: do not.
     pub(crate) fn backoff(&self, error: &Error, policy: &mut Policy) -> Option<Duration> {
         if self.is_retrying { policy.backoff(error) } else { None }
+    }
+
+    /// Waits before another attempt, unless the client is closed: the attempt says so.
+    pub(crate) async fn pause(&self, wait: Duration) {
+        tokio::select! {
+            () = sleep(wait) => (),
+            () = until_closed(self.closed.subscribe()) => (),
+        }
     }
 
     async fn attempt<M: Message + Default + 'static>(
@@ -126,7 +143,7 @@ impl Connection {
             PathAndQuery::from_static(method.path),
             Raw::<M>::default(),
         );
-        match in_time(policy, call).await {
+        match self.in_time(policy, call).await {
             Ok(response) => {
                 self.note_answer();
                 Ok(response.into_inner())
@@ -146,7 +163,7 @@ impl Connection {
         let mut grpc = grpc(&self.stream_transport, QUERY_REQUEST_BYTES);
         let path = PathAndQuery::from_static(method.path);
         let call = grpc.server_streaming(request_of(request, policy), path, Raw::<M>::default());
-        match in_time(policy, call).await {
+        match self.in_time(policy, call).await {
             Ok(response) => {
                 Ok(Stream { connection: Arc::clone(self), method, messages: response.into_inner(), _slot: slot })
             }
@@ -155,7 +172,7 @@ impl Connection {
     }
 
     async fn slot(&self, slots: &Arc<Slots>, policy: &Policy) -> Result<Slot> {
-        if self.is_closed.load(Ordering::Relaxed) {
+        if self.is_closed() {
             return Err(self.was_closed());
         }
         slots.take(policy.deadline).await.map_err(|refusal| self.refusal(slots, refusal, policy))
@@ -188,6 +205,27 @@ impl Connection {
         }
     }
 
+    fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// What a call returns before the deadline and before the client is closed; it is cancelled then.
+    async fn in_time<T>(&self, policy: &Policy, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        let call = async {
+            tokio::select! {
+                biased;
+                () = until_closed(self.closed.subscribe()) => Err(Status::unavailable("the client was closed")),
+                result = call => result,
+            }
+        };
+        match policy.deadline {
+            None => call.await,
+            Some(deadline) => {
+                timeout_at(deadline, call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
+            }
+        }
+    }
+
     fn was_closed(&self) -> Error {
         Error::new(Reason::DatastoreClosed, format!("the client of {} was closed", self.name()))
     }
@@ -195,6 +233,9 @@ impl Connection {
     /// The error of a call that failed. One that did not reach a server that is expected back may be repeated, and so
     /// may a read that was cut.
     fn failure(&self, status: Status, method: Method, policy: &Policy) -> Error {
+        if self.is_closed() {
+            return self.was_closed();
+        }
         if has_answer(&status) {
             self.note_answer();
             return of_server(&status);
@@ -214,7 +255,15 @@ impl Connection {
     /// The error of a status that comes not from the server, but from what carries calls.
     fn unanswered(&self, status: Status, policy: &Policy) -> Error {
         let name = self.name();
-        let error = by_code(status.code(), status.message());
+        let mut error = by_code(status.code(), status.message());
+        if matches!(status.code(), Code::Internal | Code::Unimplemented)
+            && UNREADABLE.iter().any(|part| status.message().contains(part))
+        {
+            error = error.with_reason(Reason::CorruptData);
+        }
+        if let Some(cause) = failure_of(&status).and_then(Failure::cause) {
+            error = error.with_cause(Arc::clone(cause));
+        }
         let message = match (error.reason(), failure_of(&status)) {
             (Reason::Unavailable, Some(failure)) if failure.is_unsent => failure.message.clone(),
             (Reason::Unavailable, _) => format!("a call to {name} was cut short ({})", status.message()),
@@ -226,12 +275,11 @@ impl Connection {
                 )
             }
             (Reason::Invalid, _) if status.message().starts_with(TOO_LARGE) => {
-                return Error::limit("message_bytes", MESSAGE_BYTES, format!("{name}: {}", status.message()))
-                    .with_source(status);
+                return Error::limit("message_bytes", MESSAGE_BYTES, format!("{name}: {}", status.message()));
             }
             _ => format!("{name}: {error}"),
         };
-        error.with_message(message).with_source(status)
+        error.with_message(message)
     }
 
     pub(crate) fn note_answer(&self) {
@@ -256,16 +304,6 @@ fn request_of(message: Bytes, policy: &Policy) -> Request<Bytes> {
     request
 }
 
-/// What a call returns before the deadline; it is cancelled then.
-async fn in_time<T>(policy: &Policy, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-    match policy.deadline {
-        None => call.await,
-        Some(deadline) => {
-            timeout_at(deadline, call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
-        }
-    }
-}
-
 /// The messages of a call, which ends when this is dropped.
 pub(crate) struct Stream<M> {
     connection: Arc<Connection>,
@@ -277,7 +315,7 @@ pub(crate) struct Stream<M> {
 impl<M> Stream<M> {
     /// The next message; none at the end.
     pub(crate) async fn next(&mut self, policy: &mut Policy) -> Result<Option<M>> {
-        match in_time(policy, self.messages.message()).await {
+        match self.connection.in_time(policy, self.messages.message()).await {
             Ok(Some(message)) => {
                 self.connection.note_answer();
                 policy.saw_message();

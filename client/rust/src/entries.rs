@@ -9,7 +9,6 @@ use std::{
 
 use futures_core::Stream as FuturesStream;
 use prost::Message;
-use tokio::time::sleep;
 
 use crate::{
     client::{Inner, QUERY},
@@ -148,8 +147,8 @@ struct Cursor {
     request: messages::QueryRequest,
     policy: Option<Policy>,
     stream: Option<Stream<messages::QueryResponse>>,
-    /// The token that the current call began with.
-    begun_at: Vec<u8>,
+    /// The token at the last end by the server's time limit; none before one.
+    late_at: Option<Vec<u8>>,
     /// The entries of the current call, and of those before.
     received: u64,
     received_before: u64,
@@ -181,7 +180,7 @@ impl Cursor {
             request,
             policy: None,
             stream: None,
-            begun_at: Vec::new(),
+            late_at: None,
             received: 0,
             received_before: 0,
             is_ended: false,
@@ -196,7 +195,7 @@ impl Cursor {
                 Err(error) => {
                     self.stream = None;
                     match self.backoff(&error, policy) {
-                        Some(wait) => sleep(wait).await,
+                        Some(wait) => self.client.connection.pause(wait).await,
                         None => return Err(error),
                     }
                 }
@@ -209,22 +208,27 @@ impl Cursor {
         if let Some(stream) = &mut self.stream {
             return stream.next(policy).await;
         }
-        self.begun_at.clone_from(&self.request.resume_token);
         self.received_before += std::mem::take(&mut self.received);
         let stream = self.client.connection.stream(QUERY, policy, self.request.encode_to_vec().into()).await?;
         self.stream.insert(stream).next(policy).await
     }
 
     /// How long to wait before continuing a stream that was cut. None: do not.
-    fn backoff(&self, error: &Error, policy: &mut Policy) -> Option<std::time::Duration> {
+    fn backoff(&mut self, error: &Error, policy: &mut Policy) -> Option<std::time::Duration> {
         let is_cut = matches!(error.reason(), Reason::Unavailable | Reason::Overloaded | Reason::DeadlineExceeded);
         let token = &self.request.resume_token;
         if token.is_empty() {
             return if error.may_repeat() { self.client.connection.backoff(error, policy) } else { None };
         }
-        // If the time limit of the server ended a call that made no progress, it would end every further one.
-        let is_stuck = error.reason() == Reason::DeadlineExceeded && *token == self.begun_at;
-        if is_cut && !is_stuck { policy.backoff(error) } else { None }
+        // If the time limit of the server ends a second call that has not come further, it would end every one.
+        let is_late = error.reason() == Reason::DeadlineExceeded;
+        if !is_cut || (is_late && self.late_at.as_ref() == Some(token)) {
+            return None;
+        }
+        if is_late {
+            self.late_at = Some(token.clone());
+        }
+        policy.backoff(error)
     }
 
     /// The entries of a message. From here on their reader has them, so the next call continues after them.

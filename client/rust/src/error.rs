@@ -202,6 +202,12 @@ impl Error {
         self
     }
 
+    /// With what caused it; [`error::Error::source`] is the first of the chain of causes.
+    pub(crate) fn with_cause(mut self, cause: Source) -> Self {
+        self.0.source = Some(cause);
+        self
+    }
+
     pub(crate) fn with_reason(mut self, reason: Reason) -> Self {
         self.0.reason = reason;
         self
@@ -261,8 +267,13 @@ impl fmt::Debug for Error {
 }
 
 impl error::Error for Error {
+    /// The innermost cause, e.g. the [`std::io::Error`] of a connection: the text of the error says the rest.
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        self.0.source.as_deref().map(|source| source as &(dyn error::Error + 'static))
+        let mut cause = self.0.source.as_deref()? as &(dyn error::Error + 'static);
+        while let Some(earlier) = cause.source() {
+            cause = earlier;
+        }
+        Some(cause)
     }
 }
 

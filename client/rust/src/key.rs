@@ -43,11 +43,6 @@ impl Key {
         Ok(Self(text))
     }
 
-    /// The key of a text that a server has sent, which is canonical.
-    pub(crate) fn trusted(text: String) -> Self {
-        Self(text)
-    }
-
     pub(crate) fn into_text(self) -> String {
         self.0
     }

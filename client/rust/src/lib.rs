@@ -4,6 +4,7 @@
 
 mod address;
 mod aggregate;
+mod answer;
 mod batch;
 mod builder;
 mod client;

@@ -88,7 +88,7 @@ impl Query {
         self
     }
 
-    /// Without the first of the entries that match.
+    /// Skips this many matching entries.
     #[must_use]
     pub fn offset(mut self, offset: u64) -> Self {
         self.offset = offset;

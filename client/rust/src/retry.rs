@@ -11,6 +11,8 @@ const RESUME_TIMEOUT: Duration = Duration::from_secs(30);
 /// The first and the longest backoff; each is shortened at random by up to a half.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest wait for an attempt of a call without a deadline, whatever delay a server asks for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The delay of errors of which the client itself finds that they may be repeated.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -51,8 +53,8 @@ impl Policy {
         self.backoff = LONGEST_BACKOFF.min(self.backoff * 2);
         let wait = random.saturating_add(error.details().retry_after.unwrap_or_default());
         match self.deadline {
-            Some(deadline) if now.checked_add(wait).is_none_or(|end| end >= deadline) => None,
-            _ => Some(wait),
+            None => Some(wait.min(LONGEST_WAIT)),
+            Some(deadline) => now.checked_add(wait).filter(|end| *end < deadline).map(|_| wait),
         }
     }
 }
@@ -113,6 +115,13 @@ mod tests {
         let error = unavailable().with_retry_after(Duration::from_secs(3));
         assert!(Policy::new(Duration::MAX).backoff(&error).unwrap() > Duration::from_secs(3));
         assert_eq!(Policy::new(Duration::from_secs(3)).backoff(&error), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_deadline_a_delay_is_cut() {
+        let error = unavailable().with_retry_after(Duration::from_secs(10_000_000_000));
+        assert_eq!(Policy::new(Duration::MAX).backoff(&error), Some(LONGEST_WAIT));
+        assert_eq!(Policy::new(Duration::from_secs(3600)).backoff(&error), None);
     }
 
     #[tokio::test(start_paused = true)]

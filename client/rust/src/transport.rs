@@ -14,21 +14,21 @@ use std::{
 };
 
 use http::{HeaderValue, header::AUTHORIZATION, uri::Scheme};
-use http_body_util::{BodyExt, combinators::MapErr};
-use hyper::{body::Incoming, client::conn::http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::{OnceCell, oneshot},
-    time::timeout,
+    sync::{Notify, oneshot, watch},
+    task::JoinSet,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use tonic::{Status, body::Body, codegen::Service};
 
-use crate::{address::Address, tls};
+use crate::{address::Address, answer::Answer, tls};
 
-/// The time that a server has to accept a connection, and again to begin to speak HTTP/2.
+/// The time that a server has to accept a connection and to begin to speak HTTP/2.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that is silent for so long is probed, and lost if there is no answer in time. Servers allow a ping
 /// every 10 s.
@@ -65,7 +65,25 @@ pub(crate) struct Windows {
 pub(crate) struct Failure {
     pub(crate) is_unsent: bool,
     pub(crate) message: String,
-    source: Option<Arc<dyn error::Error + Send + Sync>>,
+    source: Option<Source>,
+}
+
+type Source = Arc<dyn error::Error + Send + Sync>;
+
+impl Failure {
+    fn unsent(message: &str) -> Self {
+        Self { is_unsent: true, message: message.to_owned(), source: None }
+    }
+
+    /// That of a call that was sent.
+    pub(crate) fn cut(message: &str) -> Self {
+        Self { is_unsent: false, message: message.to_owned(), source: None }
+    }
+
+    /// What caused it.
+    pub(crate) fn cause(&self) -> Option<&Source> {
+        self.source.as_ref()
+    }
 }
 
 impl fmt::Display for Failure {
@@ -97,10 +115,44 @@ pub(crate) struct Transport(Arc<Shared>);
 struct Shared {
     targets: Arc<Targets>,
     windows: Windows,
-    /// The connection, made by the first call that finds none; those that wait for it share its failure.
-    current: Mutex<Arc<OnceCell<Connected>>>,
+    closed: Closed,
+    /// The connection, begun by the first call that finds none; those that wait for it share its failure.
+    current: Mutex<Option<Connecting>>,
     /// The place of the address that is tried first.
     first: AtomicUsize,
+}
+
+/// Whether the client was closed.
+pub(crate) type Closed = watch::Receiver<bool>;
+
+/// Returns once the client was closed.
+pub(crate) async fn until_closed(mut closed: Closed) {
+    let was_closed = closed.wait_for(|&is_closed| is_closed).await.is_ok();
+    if !was_closed {
+        // It was dropped, and what still goes on may end by itself.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A connection, once there is one. It is made by a task of its own, which goes on when the call that began it ends.
+#[derive(Clone)]
+struct Connecting {
+    result: watch::Receiver<Option<Connected>>,
+    given_up: Arc<Notify>,
+}
+
+/// A call that waits for a connection. If it does not wait to the end, the next address is tried.
+struct Waiting {
+    given_up: Arc<Notify>,
+    is_over: bool,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.given_up.notify_one();
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -111,40 +163,75 @@ struct Connection {
 }
 
 impl Transport {
-    pub(crate) fn new(targets: Arc<Targets>, windows: Windows) -> Self {
-        Self(Arc::new(Shared { targets, windows, current: Mutex::default(), first: AtomicUsize::new(0) }))
+    pub(crate) fn new(targets: Arc<Targets>, windows: Windows, closed: Closed) -> Self {
+        let (current, first) = (Mutex::default(), AtomicUsize::new(0));
+        Self(Arc::new(Shared { targets, windows, closed, current, first }))
     }
 }
 
 impl Shared {
     /// The connection, if there is one that works, or else a new one.
-    async fn connection(&self) -> Connected {
-        let cell = {
-            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            match current.get() {
-                Some(Ok(connection)) if connection.sender.is_closed() => {
-                    // A server that stops is gone for a while, and the next one is not.
-                    self.first.store(connection.place + 1, Ordering::Relaxed);
-                    *current = Arc::default();
-                }
-                Some(Err(_)) => *current = Arc::default(),
-                _ => (),
-            }
-            current.clone()
-        };
-        cell.get_or_init(|| self.connect()).await.clone()
+    async fn connection(self: &Arc<Self>) -> Connected {
+        let Connecting { mut result, given_up } = self.connecting();
+        let mut waiting = Waiting { given_up, is_over: false };
+        let connected = result.wait_for(Option::is_some).await.ok().and_then(|connected| connected.clone());
+        waiting.is_over = true;
+        connected.unwrap_or_else(|| Err(Failure::unsent("the runtime in which it was connecting has ended")))
     }
 
-    /// A connection to the first address that answers, beginning with that after the last one that was lost.
-    async fn connect(&self) -> Connected {
-        let addresses = &self.targets.addresses;
-        let first = self.first.load(Ordering::Relaxed);
-        let mut failures = Vec::new();
-        for place in (first..first + addresses.len()).map(|place| place % addresses.len()) {
-            match self.open(&addresses[place]).await {
-                Ok(sender) => return Ok(Connection { sender, place }),
-                Err(failure) => failures.push(failure),
+    fn connecting(self: &Arc<Self>) -> Connecting {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connecting) = &*current {
+            match &*connecting.result.borrow() {
+                // A server that stops is gone for a while, and the next one is not.
+                Some(Ok(connection)) if connection.sender.is_closed() => {
+                    self.first.store(connection.place + 1, Ordering::Relaxed);
+                }
+                Some(Err(_)) => (),
+                None if connecting.result.has_changed().is_err() => (),
+                _ => return connecting.clone(),
             }
+        }
+        let (connected, result) = watch::channel(None);
+        let given_up = Arc::new(Notify::new());
+        let connecting = current.insert(Connecting { result, given_up: Arc::clone(&given_up) }).clone();
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            let connection = tokio::select! {
+                connection = shared.connect(&given_up) => connection,
+                () = until_closed(shared.closed.clone()) => Err(Failure::unsent("the client was closed")),
+            };
+            drop(connected.send_replace(Some(connection)));
+        });
+        connecting
+    }
+
+    /// A connection to the first address that answers, beginning with that after the last one that was lost. The next
+    /// one is tried once one has failed or, beside it, once a call has given up waiting.
+    async fn connect(self: &Arc<Self>, given_up: &Notify) -> Connected {
+        let (first, count) = (self.first.load(Ordering::Relaxed), self.targets.addresses.len());
+        let mut places = (first..first + count).map(|place| place % count);
+        let mut next = places.next();
+        let mut attempts = JoinSet::new();
+        let mut failures = Vec::new();
+        loop {
+            if let Some(place) = next.take() {
+                let shared = Arc::clone(self);
+                attempts.spawn(async move {
+                    let sender = shared.open(&shared.targets.addresses[place]).await?;
+                    Ok(Connection { sender, place })
+                });
+            }
+            tokio::select! {
+                ended = attempts.join_next() => match ended {
+                    Some(Ok(Ok(connection))) => return Ok(connection),
+                    Some(Ok(Err(failure))) => failures.push(failure),
+                    Some(Err(error)) => failures.push(Failure::unsent(&error.to_string())),
+                    None => break,
+                },
+                () = given_up.notified(), if places.len() > 0 => (),
+            }
+            next = places.next();
         }
         let message = failures.iter().map(Failure::to_string).collect::<Vec<_>>().join("; ");
         let source = failures.pop().and_then(|failure| failure.source);
@@ -154,17 +241,18 @@ impl Shared {
     async fn open(&self, address: &Address) -> Result<http2::SendRequest<Body>, Failure> {
         let refused = |error: io::Error| unconnected(address, &io_words(&error), Some(Arc::new(error)));
         let late = |_| unconnected(address, "it does not respond", None);
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
         let stream = TcpStream::connect((address.host.as_str(), address.port));
-        let stream = timeout(CONNECT_TIMEOUT, stream).await.map_err(late)?.map_err(refused)?;
+        let stream = timeout_at(deadline, stream).await.map_err(late)?.map_err(refused)?;
         stream.set_nodelay(true).map_err(refused)?;
         let Some(tls) = self.targets.tls.as_ref().filter(|_| address.is_secure) else {
-            return self.begin(address, stream).await;
+            return self.begin(address, stream, deadline).await;
         };
         let name = ServerName::try_from(address.host.clone()).map_err(|error| {
             unconnected(address, "its host cannot be the name in a certificate", Some(Arc::new(error)))
         })?;
-        let stream = timeout(CONNECT_TIMEOUT, tls.connect(name, stream)).await.map_err(late)?.map_err(refused)?;
-        self.begin(address, stream).await
+        let stream = timeout_at(deadline, tls.connect(name, stream)).await.map_err(late)?.map_err(refused)?;
+        self.begin(address, stream, deadline).await
     }
 
     /// Begins to speak HTTP/2. Waits for the first bytes of the server: calls that are sent before may not reach it.
@@ -172,6 +260,7 @@ impl Shared {
         &self,
         address: &Address,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        deadline: Instant,
     ) -> Result<http2::SendRequest<Body>, Failure> {
         let (heard, hearing) = oneshot::channel();
         let stream = TokioIo::new(Listening { stream, heard: Some(heard) });
@@ -185,9 +274,15 @@ impl Shared {
             .keep_alive_while_idle(true);
         let failed = |error: hyper::Error| unconnected(address, &cut_words(&error), Some(Arc::new(error)));
         let (sender, connection) = builder.handshake(stream).await.map_err(failed)?;
-        // It ends with its last sender, and its error is that of its calls.
-        tokio::spawn(async move { drop(connection.await) });
-        match timeout(CONNECT_TIMEOUT, hearing).await {
+        let closed = self.closed.clone();
+        // It ends with its last sender or with the client, and its error is that of its calls.
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = connection => drop(ended),
+                () = until_closed(closed) => (),
+            }
+        });
+        match timeout_at(deadline, hearing).await {
             Ok(Ok(Heard::Http2)) => Ok(sender),
             Ok(Ok(Heard::Other(words))) => Err(unconnected(address, &words, None)),
             Ok(Ok(Heard::End)) if address.is_secure => Err(unconnected(
@@ -239,13 +334,14 @@ fn is_unsent(error: &hyper::Error) -> bool {
     error.is_canceled() || http2_error(error).is_some_and(is_refused)
 }
 
-fn cut(error: hyper::Error) -> Status {
+/// The status of a call that was cut.
+pub(crate) fn cut(error: hyper::Error) -> Status {
     let (is_unsent, message) = (is_unsent(&error), cut_words(&error));
     Failure { is_unsent, message, source: Some(Arc::new(error)) }.into()
 }
 
 impl Service<http::Request<Body>> for Transport {
-    type Response = http::Response<MapErr<Incoming, fn(hyper::Error) -> Status>>;
+    type Response = http::Response<Answer>;
     type Error = Status;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
 
@@ -259,7 +355,7 @@ impl Service<http::Request<Body>> for Transport {
             let mut connection = shared.connection().await?;
             address(&mut request, &shared.targets, connection.place)?;
             let response = connection.sender.send_request(request).await.map_err(cut)?;
-            Ok(response.map(|body| body.map_err(cut as fn(hyper::Error) -> Status)))
+            Ok(Answer::of(response))
         })
     }
 }

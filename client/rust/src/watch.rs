@@ -10,7 +10,6 @@ use std::{
 
 use futures_core::Stream as FuturesStream;
 use prost::Message;
-use tokio::time::sleep;
 
 use crate::{
     client::{Client, WATCH},
@@ -21,7 +20,7 @@ use crate::{
     pull::{Pull, Source},
     retry::Policy,
     value::Value,
-    wire::{corrupt, value_of},
+    wire::{corrupt, key_of, value_of},
 };
 
 /// A watch that begins when it is awaited: then all later writes are shown.
@@ -204,7 +203,7 @@ impl Feed {
             };
             self.stream = None;
             match self.backoff(&error, policy) {
-                Some(wait) => sleep(wait).await,
+                Some(wait) => self.client.inner().connection.pause(wait).await,
                 None => return Err(error),
             }
         }
@@ -264,7 +263,7 @@ fn change_of(message: messages::EntryChange) -> Result<Change> {
     };
     Ok(Change {
         kind,
-        key: Key::trusted(message.key.unwrap_or_default().text),
+        key: key_of(message.key)?,
         version: message.version,
         value: message.value.map(value_of).transpose()?,
     })

@@ -90,5 +90,8 @@ fn settings_that_cannot_be_are_refused() {
     assert_eq!(reason(Client::builder("a").ca("ca.pem")), Reason::Config);
     assert_eq!(reason(Client::builder("a").timeout(Duration::ZERO)), Reason::Invalid);
     assert_eq!(reason(Client::builder("a").retry(false).retry_writes(true)), Reason::Invalid);
+    assert!(Client::builder("a").token("secret").insecure(true).connect().is_ok());
+    let several = Client::connect("a:1,b:2").unwrap_err().to_string();
+    assert!(several.contains("address()"), "{several}");
     assert!(Client::builder("[::1]").token("a.b-c").connect().is_ok());
 }

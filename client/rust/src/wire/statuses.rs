@@ -17,7 +17,7 @@ const LONGEST_S: u64 = 315_576_000_000;
 
 /// Whether a call ended with a status of a server, not of what carries calls.
 pub(crate) fn has_answer(status: &tonic::Status) -> bool {
-    !status.details().is_empty()
+    !status.details().is_empty() && Status::decode(status.details()).is_ok()
 }
 
 /// The error of a call's status that a server has answered with.

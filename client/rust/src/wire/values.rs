@@ -57,6 +57,10 @@ fn message(value: Value, depth: usize) -> Result<messages::Value, String> {
 /// # Errors
 /// `CORRUPT_DATA` if it has no kind that is known, or one that is not valid.
 pub(crate) fn value_of(message: messages::Value) -> Result<Value> {
+    decode(message, 0)
+}
+
+fn decode(message: messages::Value, depth: usize) -> Result<Value> {
     Ok(match message.kind.ok_or_else(|| corrupt("a value has no kind that is known"))? {
         Kind::NullValue(_) => Value::Null,
         Kind::BoolValue(value) => Value::Bool(value),
@@ -65,12 +69,16 @@ pub(crate) fn value_of(message: messages::Value) -> Result<Value> {
         Kind::StringValue(value) => Value::String(value),
         Kind::BytesValue(value) => Value::Bytes(value),
         Kind::TimestampValue(value) => Value::Timestamp(time_of(&value)?),
-        Kind::KeyValue(value) => Value::Key(
-            Key::new(value.text).map_err(|error| corrupt("a key in a value is not valid").with_source(error))?,
-        ),
-        Kind::ListValue(list) => Value::List(list.values.into_iter().map(value_of).collect::<Result<_>>()?),
+        Kind::KeyValue(value) => Value::Key(key_of(Some(value))?),
+        Kind::ListValue(_) | Kind::MapValue(_) if depth >= VALUE_DEPTH => {
+            return Err(corrupt(&format!("a value is nested more than {VALUE_DEPTH} deep")));
+        }
+        Kind::ListValue(list) => {
+            let values = list.values.into_iter().map(|value| decode(value, depth + 1));
+            Value::List(values.collect::<Result<_>>()?)
+        }
         Kind::MapValue(map) => {
-            let members = map.fields.into_iter().map(|(name, value)| Ok((name, value_of(value)?)));
+            let members = map.fields.into_iter().map(|(name, value)| Ok((name, decode(value, depth + 1)?)));
             Value::Map(members.collect::<Result<_>>()?)
         }
     })
@@ -84,10 +92,15 @@ fn time_of(message: &prost_types::Timestamp) -> Result<Timestamp> {
     Timestamp::from_message(message).map_err(|error| corrupt("a time is out of range").with_source(error))
 }
 
+/// The key of a message.
+pub(crate) fn key_of(message: Option<messages::Key>) -> Result<Key> {
+    Key::new(message.unwrap_or_default().text).map_err(|error| corrupt("a key is not valid").with_source(error))
+}
+
 /// The entry of a message.
 pub(crate) fn entry_of(message: messages::Entry) -> Result<Entry> {
     Ok(Entry {
-        key: Key::trusted(message.key.unwrap_or_default().text),
+        key: key_of(message.key)?,
         value: message.value.map(value_of).transpose()?,
         metadata: metadata_of(message.metadata.as_ref())?,
     })

@@ -82,7 +82,8 @@ func WithInsecureToken() Option {
 
 // WithCoalescing sends gets that are made while others are in flight together in one message, up to 256: several
 // times as many a second if many goroutines make them. Each keeps its own result, error and deadline. Those of one
-// message are answered together. With WithTokenSource each get is sent alone, because its token may be its caller's own.
+// message are answered together. With WithTokenSource each get is sent alone, because its token may be its caller's
+// own.
 func WithCoalescing() Option {
 	return func(o *options) { o.coalesce = true }
 }

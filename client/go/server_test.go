@@ -48,7 +48,9 @@ func (s *server) BatchGet(ctx context.Context, request *pb.BatchGetRequest) (*pb
 	return s.batchGet(ctx, request)
 }
 
-func (s *server) Aggregate(request *pb.AggregateRequest, stream grpc.ServerStreamingServer[pb.AggregateResponse]) error {
+func (s *server) Aggregate(
+	request *pb.AggregateRequest, stream grpc.ServerStreamingServer[pb.AggregateResponse],
+) error {
 	return s.aggregate(request, stream)
 }
 

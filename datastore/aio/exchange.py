@@ -7,11 +7,10 @@ from typing import Any
 
 from datastore.aio._concurrency import sleep
 from datastore.engine.conflicts import conflict_pauses
-from datastore.model.arguments import no_versions
 from datastore.model.errors import ConditionFailedError
 from datastore.model.expiry import Expiry
 from datastore.model.key import Key
-from datastore.model.metadata import ABSENT, Precondition, require
+from datastore.model.metadata import ABSENT, Precondition, no_versions, require
 from datastore.model.operations import ENTRIES, Delete, Put, WriteResult, value_of
 
 __all__ = ["exchange"]

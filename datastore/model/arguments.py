@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from datastore.model.errors import InvalidError, UnsupportedError, UnsupportedTypeError
+from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
+from datastore.model.metadata import no_versions
 from datastore.model.query import Query
 
-__all__ = ["check_count", "check_key", "check_query", "check_versions", "no_versions"]
+__all__ = ["check_count", "check_key", "check_query", "check_versions"]
 
 
 def check_key(key: object) -> Key:
@@ -30,11 +31,6 @@ def check_versions(store: Any, query: Query) -> None:
     """Raise UnsupportedError if `query` needs metadata, which the store does not keep."""
     if query.needs_metadata and not store.capability.versions:
         raise no_versions(store)
-
-
-def no_versions(store: Any) -> UnsupportedError:
-    """The error for metadata or conditions that a store does not have."""
-    return UnsupportedError(f"{type(store).__name__} keeps no versions, so entries have no metadata or conditions")
 
 
 def check_count(name: str, count: object) -> None:

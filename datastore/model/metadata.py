@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from datastore.model.errors import ConditionFailedError, InvalidError, UnsupportedTypeError
+from datastore.model.errors import ConditionFailedError, InvalidError, UnsupportedError, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +22,7 @@ __all__ = [
     "WriteOptions",
     "check_condition",
     "condition_of",
+    "no_versions",
     "require",
     "time_of",
     "times_of",
@@ -176,3 +177,8 @@ def require(condition: Precondition, key: Key, version: int) -> None:
     if not condition.holds(version):
         found = f"its version is {version}" if version else "it is absent"
         raise ConditionFailedError(f"{key} is not written: the condition is {condition}, but {found}", version=version)
+
+
+def no_versions(store: Any) -> UnsupportedError:
+    """The error for metadata or conditions that a store does not have."""
+    return UnsupportedError(f"{type(store).__name__} keeps no versions, so entries have no metadata or conditions")

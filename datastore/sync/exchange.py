@@ -8,11 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from datastore.engine.conflicts import conflict_pauses
-from datastore.model.arguments import no_versions
 from datastore.model.errors import ConditionFailedError
 from datastore.model.expiry import Expiry
 from datastore.model.key import Key
-from datastore.model.metadata import ABSENT, Precondition, require
+from datastore.model.metadata import ABSENT, Precondition, no_versions, require
 from datastore.model.operations import ENTRIES, Delete, Put, WriteResult, value_of
 from datastore.sync._concurrency import sleep
 

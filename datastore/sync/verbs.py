@@ -19,14 +19,14 @@ from weakref import WeakSet
 from datastore.engine.plan import UNORDERED, WHOLE_VALUES
 from datastore.engine.requests import forgotten
 from datastore.engine.room import read_room
-from datastore.model.arguments import check_key, check_query, check_versions, no_versions
+from datastore.model.arguments import check_key, check_query, check_versions
 from datastore.model.attempts import check_attempt, check_together
 from datastore.model.capability import Capability
 from datastore.model.entries import Batch, Position, Write
 from datastore.model.errors import UnsupportedError, UnsupportedTypeError
 from datastore.model.expiry import Expiry, check_expiry, expiry_of
 from datastore.model.key import Key
-from datastore.model.metadata import PutOptions, WriteOptions, check_condition, condition_of
+from datastore.model.metadata import PutOptions, WriteOptions, check_condition, condition_of, no_versions
 from datastore.model.operations import (
     ENTRIES,
     PRESENCE,

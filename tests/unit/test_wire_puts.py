@@ -54,8 +54,9 @@ def test_bytes_that_were_altered_are_read_as_messages_read_them_or_left(key: Key
         (text,), (held,) = read
         # Whether the text is text is checked with all keys.
         with suppress(UnicodeDecodeError):
-            assert parsed(bytes(written)) == put(text.decode(), held)
-            assert bytes(written) == put(text.decode(), held).SerializeToString()
+            expected = put(text.decode(), held)
+            assert parsed(bytes(written)) == expected
+            assert bytes(written) == expected.SerializeToString()
 
 
 @pytest.mark.parametrize("term", ["condition", "expiry", "attempt"])

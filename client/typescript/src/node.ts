@@ -125,7 +125,7 @@ function isReadable(read: () => boolean): boolean {
   }
 }
 
-/** Fails a stream that closes without an answer, which Connect would wait for until the deadline if there is no code. */
+/** Fails a stream that closes without an answer, for which Connect would wait until the deadline if it has no code. */
 function failWithoutAnswer(stream: ClientHttp2Stream): void {
   let isAnswered = false;
   stream.once("response", () => (isAnswered = true));

@@ -172,7 +172,8 @@ const ENDS: readonly [what: string, end: (call: Call, server: Scripted) => void]
 suite("calls that end without an answer", () => {
   for (const [what, end] of ENDS) {
     for (const isBegun of [false, true]) {
-      test(`after ${what}${isBegun ? ", with headers" : ""} reads and watches are retried, writes not`, async (context) => {
+      const when = isBegun ? " and headers" : "";
+      test(`after ${what}${when} reads and watches are retried, writes not`, async (context) => {
         const calls: string[] = [];
         const { server, client } = await against(context, (call) => {
           calls.push(call.method);

@@ -107,6 +107,26 @@ async fn a_call_that_ends_without_a_status_was_cut() {
     }
 }
 
+#[tokio::test]
+async fn a_query_is_given_up_at_the_second_time_limit_without_progress() {
+    for (limits, is_read) in [(1, true), (2, false)] {
+        let address = server(move |call, respond| {
+            let begun = messages::QueryResponse { resume_token: b"t".to_vec(), ..messages::QueryResponse::default() };
+            let ended = messages::QueryResponse { summary: Some(messages::QuerySummary::default()), ..begun.clone() };
+            match call {
+                0 => answer(respond, framed(&begun), &[("grpc-status", "14")]),
+                _ if call <= limits => refuse(respond, &[("grpc-status", "4")]),
+                _ => answer(respond, framed(&ended), OK),
+            }
+        })
+        .await;
+        let client = Client::connect(address).unwrap();
+        let end = client.query(&Query::new("/").unwrap()).unwrap().next().await;
+        let reason = end.map(|entry| entry.unwrap_err().reason());
+        assert_eq!(reason, (!is_read).then_some(Reason::DeadlineExceeded));
+    }
+}
+
 fn nested(depth: usize) -> messages::Value {
     let innermost = messages::Value { kind: Some(Kind::Int64Value(1)) };
     (0..depth).fold(innermost, |value, _| messages::Value {

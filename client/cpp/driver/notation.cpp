@@ -191,7 +191,8 @@ std::vector<Aggregation> aggregations_of(const Json& json) {
     const std::string function = each.at("function");
     const std::string field = each.value("field", "");
     const std::string name = each.at("as");
-    aggregations.push_back(function == "COUNT" ? Aggregation::count(name, field)
+    aggregations.push_back(function == "COUNT"
+                               ? (field.empty() ? Aggregation::count(name) : Aggregation::count(field, name))
                            : function == "SUM" ? Aggregation::sum(field, name)
                            : function == "AVG" ? Aggregation::avg(field, name)
                            : function == "MIN" ? Aggregation::min(field, name)

@@ -189,8 +189,8 @@ class Session {
                                                         aggregations_of(request.at("aggregations")), grouping)) {
       Json values = Json::array();
       Json results = Json::array();
-      for (const Value& value : group.values) values.push_back(to_json(value));
-      for (const Value& value : group.results) results.push_back(to_json(value));
+      for (const Value& value : group.group) values.push_back(to_json(value));
+      for (const Value& value : group.values) results.push_back(to_json(value));
       groups.push_back({{"group", values}, {"values", results}});
     }
     return {{"groups", groups}};

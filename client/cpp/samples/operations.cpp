@@ -26,9 +26,8 @@ void run(const std::string& address) {
 
   // [get]
   const std::optional<Value> found = client.get("/Airport:LSZS");
-  const std::string name = (*found)["name"].as<std::string>();
+  if (found) std::cout << "get " << (*found)["name"].as<std::string>() << "\n";
   // [/get]
-  std::cout << "get " << name << "\n";
 
   client.put("/Airport:XXXX", airport("XXXX", "Nowhere", "XX", 0));
   // [delete]
@@ -89,7 +88,7 @@ void run(const std::string& address) {
   // [aggregate]
   std::string counts;
   for (const Group& group : client.aggregate(Query("/Airport"), {Aggregation::count()}, {.group_by = {"country"}})) {
-    counts += " " + group.values[0].as<std::string>() + "=" + std::to_string(group.results[0].as<std::int64_t>());
+    counts += " " + group.group[0].as<std::string>() + "=" + std::to_string(group.values[0].as<std::int64_t>());
   }
   // [/aggregate]
   std::cout << "aggregate" << counts << "\n";

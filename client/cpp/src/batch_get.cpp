@@ -1,5 +1,4 @@
 #include <numeric>
-#include <thread>
 
 #include "batch.h"
 #include "convert.h"
@@ -34,32 +33,37 @@ class BatchReader {
 
   std::vector<ReadResult> read() {
     Policy policy(connection_.options().timeout);
+    auto latest = Clock::time_point::max();
     while (!asked_.empty()) {
       const std::size_t begun = asked_.size();
       std::vector<std::size_t> again;
-      while (!asked_.empty()) read_part(again);
+      while (!asked_.empty()) read_part(again, latest);
+      // Those that are asked for again share the deadline of the first.
+      latest = policy.deadline();
       if (again.size() < begun) policy.saw_message();
       asked_ = std::move(again);
       if (asked_.empty()) break;
       const auto wait = connection_.backoff(*results_[asked_.front()].error, policy);
       if (!wait) break;
-      std::this_thread::sleep_for(*wait);
+      connection_.pause(*wait);
     }
     return std::move(results_);
   }
 
  private:
   // Reads the next keys, as many as fit in a message. Adds those to be asked for once more, after a while.
-  void read_part(std::vector<std::size_t>& again) {
+  void read_part(std::vector<std::size_t>& again, Clock::time_point latest) {
     const std::size_t count = std::min(most_, asked_.size());
     pb::BatchGetRequest request;
     request.set_include_metadata(options_.metadata);
     for (std::size_t i = 0; i < count; ++i) request.add_keys()->set_text(keys_[asked_[i]].text());
     pb::BatchGetResponse response;
-    std::optional<Error> failure =
-        connection_.unary(true, [&](pb::DatastoreService::Stub& stub, grpc::ClientContext& context) {
+    std::optional<Error> failure = connection_.unary(
+        true,
+        [&](pb::DatastoreService::Stub& stub, grpc::ClientContext& context) {
           return stub.BatchGet(&context, request, &response);
-        });
+        },
+        may_repeat, latest);
     const std::int64_t maximum = failure && failure->details().limit == "batch_items" ? failure->details().maximum : 0;
     if (maximum > 0 && static_cast<std::size_t>(maximum) < count) {
       most_ = limit_ = static_cast<std::size_t>(maximum);

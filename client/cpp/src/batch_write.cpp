@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
-#include <thread>
 
 #include "attempts.h"
 #include "batch.h"
@@ -68,7 +67,7 @@ class BatchWriter {
     std::iota(all.begin(), all.end(), std::size_t{0});
     Policy policy(connection_.options().timeout);
     while (true) {
-      if (const auto failure = send(all)) failure->raise();
+      if (const auto failure = send(all, policy)) failure->raise();
       // All together, or not at all.
       if (repeatable(all).size() < all.size() || all.empty() || !wait(policy, all.front())) return results();
     }
@@ -81,7 +80,7 @@ class BatchWriter {
     Policy policy(connection_.options().timeout);
     while (!part.empty()) {
       if (stopped_) return fail(part, *stopped_);
-      if (const auto failure = send(part)) {
+      if (const auto failure = send(part, policy)) {
         const auto maximum = static_cast<std::size_t>(std::max<std::int64_t>(failure->details().maximum, 0));
         const bool is_too_many = failure->details().limit == "batch_items" && maximum > 0 && maximum < part.size();
         if (is_too_many) return split(part, maximum);
@@ -107,7 +106,7 @@ class BatchWriter {
   }
 
   // Sends writes as one message and notes their results. Returns the error of the call, if it failed.
-  std::optional<Error> send(const Places& part) {
+  std::optional<Error> send(const Places& part, const Policy& policy) {
     pb::BatchWriteRequest request;
     request.set_atomic(atomic_);
     for (const std::size_t place : part) *request.add_writes() = items_[place].message;
@@ -123,11 +122,12 @@ class BatchWriter {
     };
     const auto may_follow = [&](const Error& error) {
       if (may_repeat(error)) return true;
-      if (!connection_.options().retry_writes || !error.may_have_been_made()) return false;
+      const bool is_cut_off = error.reason() == Reason::unavailable && error.may_have_been_made();
+      if (!connection_.options().retry_writes || !is_cut_off) return false;
       for (const std::size_t place : part) note_unknown(items_[place], error, sent_us);
       return true;
     };
-    if (auto failure = connection_.unary(false, attempt, may_follow)) return failure;
+    if (auto failure = connection_.unary(false, attempt, may_follow, policy.deadline())) return failure;
     if (static_cast<std::size_t>(response.results_size()) != part.size()) {
       return Error(Reason::corrupt_data, connection_.server() + " returned " + std::to_string(response.results_size()) +
                                              " results for " + std::to_string(part.size()) + " writes");
@@ -179,7 +179,7 @@ class BatchWriter {
   bool wait(Policy& policy, std::size_t place) {
     const auto wait =
         connection_.backoff(*items_[place].result.error, policy, [this](const Error& e) { return may_follow(e); });
-    if (wait) std::this_thread::sleep_for(*wait);
+    if (wait) connection_.pause(*wait);
     return wait.has_value();
   }
 

@@ -4,7 +4,6 @@
 #include <google/protobuf/message.h>
 
 #include <array>
-#include <thread>
 
 #include "attempts.h"
 #include "batch.h"
@@ -18,23 +17,27 @@ namespace datastore {
 
 namespace {
 
+using detail::Clock;
 using Stub = pb::DatastoreService::Stub;
 
 template <typename Request, typename Response>
 using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
 
 template <typename Request, typename Response>
-Response read(detail::Connection& connection, Method<Request, Response> method, const Request& request) {
+Response read(detail::Connection& connection, Method<Request, Response> method, const Request& request,
+              Clock::time_point latest = Clock::time_point::max()) {
   Response response;
   const auto failure = connection.unary(
-      true, [&](Stub& stub, grpc::ClientContext& context) { return (stub.*method)(&context, request, &response); });
+      true, [&](Stub& stub, grpc::ClientContext& context) { return (stub.*method)(&context, request, &response); },
+      detail::may_repeat, latest);
   if (failure) failure->raise();
   return response;
 }
 
 // A write is sent again if that is safe, and with `retry_writes` also if its outcome is unknown.
 template <typename Request, typename Response>
-Response write(detail::Connection& connection, Method<Request, Response> method, Request& request) {
+Response write(detail::Connection& connection, Method<Request, Response> method, Request& request,
+               Clock::time_point latest = Clock::time_point::max()) {
   Response response;
   std::optional<detail::Attempt> attempt;
   if (connection.options().retry_writes) attempt.emplace();
@@ -47,25 +50,34 @@ Response write(detail::Connection& connection, Method<Request, Response> method,
   };
   const auto may_follow = [&](const Error& error) {
     if (detail::may_repeat(error)) return true;
-    if (!attempt || !error.may_have_been_made()) return false;
+    if (!attempt || error.reason() != Reason::unavailable || !error.may_have_been_made()) return false;
     if (!unknown) unknown = error;
     attempt->follow(sent_us);
     return true;
   };
-  const auto failure = connection.unary(false, send, may_follow);
+  const auto failure = connection.unary(false, send, may_follow, latest);
   if (failure) detail::outcome_of(*failure, unknown).raise();
   return response;
 }
 
 // What there is of a key; with its metadata, if that is asked for.
-std::optional<Entry> entry_of(detail::Connection& connection, const Key& key, bool metadata) {
+std::optional<Entry> entry_of(detail::Connection& connection, const Key& key, bool metadata,
+                              Clock::time_point latest = Clock::time_point::max()) {
   pb::GetRequest request;
   request.mutable_key()->set_text(key.text());
   request.set_include_metadata(metadata);
-  auto response = read(connection, &Stub::Get, request);
+  auto response = read(connection, &Stub::Get, request, latest);
   std::optional<Value> value = detail::value_in(response);
   if (!value) return std::nullopt;
   return Entry{key, std::move(*value), detail::metadata_in(response)};
+}
+
+std::optional<Metadata> put_entry(detail::Connection& connection, const Key& key, const Value& value,
+                                  const WriteOptions& options, Clock::time_point latest = Clock::time_point::max()) {
+  pb::PutRequest request;
+  detail::write_put(key, value, *request.mutable_entry());
+  detail::write_options(options.condition, options.expiry, request);
+  return detail::metadata_in(write(connection, &Stub::Put, request, latest));
 }
 
 // The fields of a message of numbers, by name.
@@ -123,10 +135,7 @@ std::vector<ReadResult> Client::batch_get(const std::vector<Key>& keys, ReadOpti
 }
 
 std::optional<Metadata> Client::put(const Key& key, const Value& value, const WriteOptions& options) {
-  pb::PutRequest request;
-  detail::write_put(key, value, *request.mutable_entry());
-  detail::write_options(options.condition, options.expiry, request);
-  return detail::metadata_in(write(*connection_, &Stub::Put, request));
+  return put_entry(*connection_, key, value, options);
 }
 
 void Client::erase(const Key& key, const std::optional<Condition>& condition) {
@@ -155,18 +164,21 @@ PatchResult Client::patch(const Key& key, const Patch& patch, const PatchOptions
 Entry Client::update(const Key& key, const std::function<Value(std::optional<Value>)>& change) {
   detail::Policy policy(connection_->options().timeout);
   while (true) {
-    std::optional<Entry> entry = get_entry(key);
-    // A store without versions sends no metadata, and has refused the call.
-    WriteOptions options{entry ? Condition::version(entry->metadata.value().version) : Condition::absent(), {}};
+    std::optional<Entry> entry = entry_of(*connection_, key, true, policy.deadline());
+    // A store without versions has refused the call.
+    if (entry && !entry->metadata) {
+      throw Error(Reason::corrupt_data, connection_->server() + " sent an entry without its metadata");
+    }
+    WriteOptions options{entry ? Condition::version(entry->metadata->version) : Condition::absent(), {}};
     if (entry && entry->metadata->expire_time) options.expiry = Expiry::at(*entry->metadata->expire_time);
     Value changed = change(entry ? std::optional(std::move(entry->value)) : std::nullopt);
     try {
-      const auto written = put(key, changed, options);
+      const auto written = put_entry(*connection_, key, changed, options, policy.deadline());
       return {key, std::move(changed), written};
     } catch (const ConditionFailedError& error) {
       const auto wait = policy.backoff(error);
       if (!wait) throw;
-      std::this_thread::sleep_for(*wait);
+      connection_->pause(*wait);
     }
   }
 }
@@ -219,7 +231,14 @@ std::vector<Group> Client::aggregate(const Query& query, const std::vector<Aggre
     std::vector<Group> groups;
     bool has_summary = false;
     while (pb::AggregateResponse* response = has_summary ? nullptr : stream.read()) {
-      for (auto& group : *response->mutable_groups()) groups.push_back(detail::read_group(group));
+      for (auto& group : *response->mutable_groups()) {
+        groups.push_back(detail::read_group(group));
+        if (groups.back().group.size() == grouping.group_by.size() &&
+            groups.back().values.size() == aggregations.size()) {
+          continue;
+        }
+        throw Error(Reason::corrupt_data, connection_->server() + " sent a group of another size");
+      }
       has_summary = response->has_summary();
       if (has_summary && static_cast<std::size_t>(response->summary().groups()) == groups.size()) return groups;
     }
@@ -230,7 +249,7 @@ std::vector<Group> Client::aggregate(const Query& query, const std::vector<Aggre
     }
     const auto wait = connection_->backoff(*failure, policy);
     if (!wait) failure->raise();
-    std::this_thread::sleep_for(*wait);
+    connection_->pause(*wait);
   }
 }
 

@@ -2,8 +2,6 @@
 
 #include <grpcpp/channel.h>
 
-#include <thread>
-
 #include "status.h"
 
 namespace datastore::detail {
@@ -44,8 +42,9 @@ Connection::Connection(const std::vector<std::string>& addresses, const Options&
   }
 }
 
-std::optional<Error> Connection::unary(bool is_read, const Attempt& attempt, const MayFollow& may_follow) {
-  Policy policy(options_.timeout);
+std::optional<Error> Connection::unary(bool is_read, const Attempt& attempt, const MayFollow& may_follow,
+                                       Clock::time_point latest) {
+  Policy policy(options_.timeout, latest);
   while (true) {
     std::optional<Error> failure;
     {
@@ -55,12 +54,15 @@ std::optional<Error> Connection::unary(bool is_read, const Attempt& attempt, con
       const std::size_t address = current();
       grpc::ClientContext context;
       prepare(context, policy);
-      failure = ended(attempt(*endpoints_[address].calls, context), address, policy, is_read);
+      begun(context);
+      const grpc::Status status = attempt(*endpoints_[address].calls, context);
+      over(context);
+      failure = ended(status, address, policy, is_read);
     }
     if (!failure) return std::nullopt;
     const auto wait = backoff(*failure, policy, may_follow);
     if (!wait) return failure;
-    std::this_thread::sleep_for(*wait);
+    pause(*wait);
   }
 }
 
@@ -76,10 +78,27 @@ void Connection::prepare(grpc::ClientContext& context, const Policy& policy) con
   if (!options_.token.empty()) context.AddMetadata("authorization", "Bearer " + options_.token);
 }
 
+void Connection::begun(grpc::ClientContext& context) {
+  const std::scoped_lock lock(mutex_);
+  in_progress_.insert(&context);
+  if (closed_) context.TryCancel();
+}
+
+void Connection::over(grpc::ClientContext& context) {
+  const std::scoped_lock lock(mutex_);
+  in_progress_.erase(&context);
+}
+
+void Connection::pause(Clock::duration duration) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, duration, [this] { return closed_; });
+}
+
 std::optional<Error> Connection::ended(const grpc::Status& status, std::size_t address, const Policy& policy,
                                        bool is_read) {
   if (status.ok() || is_answer(status)) link_.up();
   if (status.ok()) return std::nullopt;
+  if (status.error_code() == grpc::CANCELLED && is_closed()) return closed_error(false);
   Error error = error_of(status, {server_, tls_, policy.timeout()});
   if (is_answer(status) || error.reason() != Reason::unavailable) return error;
   link_.down(!is_unsent(status));
@@ -103,13 +122,23 @@ std::optional<Clock::duration> Connection::backoff(const Error& error, Policy& p
 void Connection::close() noexcept {
   calls_.close();
   streams_.close();
+  const std::scoped_lock lock(mutex_);
+  closed_ = true;
+  for (grpc::ClientContext* context : in_progress_) context->TryCancel();
+  changed_.notify_all();
+}
+
+bool Connection::is_closed() {
+  const std::scoped_lock lock(mutex_);
+  return closed_;
+}
+
+Error Connection::closed_error(bool was_unsent) const {
+  return {Reason::datastore_closed, "the connection to " + server_ + " was closed", ErrorDetails{.unsent = was_unsent}};
 }
 
 std::optional<Error> Connection::refusal(Slots::Turn turn, const Policy& policy, bool is_stream) const {
-  if (turn == Slots::Turn::closed) {
-    return Error(Reason::datastore_closed, "the connection to " + server_ + " was closed",
-                 ErrorDetails{.unsent = true});
-  }
+  if (turn == Slots::Turn::closed) return closed_error(true);
   if (turn == Slots::Turn::full || is_stream) {
     const std::string why = is_stream ? "1,000 streams to " + server_ + " are open, the limit of one client; end some"
                                       : "10,000 calls to " + server_ + " are waiting, the limit of one client";

@@ -6,9 +6,12 @@
 #include <grpcpp/support/status.h>
 
 #include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,8 +60,12 @@ class Connection {
   // The addresses, for people.
   [[nodiscard]] const std::string& server() const noexcept { return server_; }
 
-  // Makes a unary call, and again what may be repeated, within the deadline. Returns the error of the last attempt.
-  std::optional<Error> unary(bool is_read, const Attempt& attempt, const MayFollow& may_follow = may_repeat);
+  // Makes a unary call, and again what may be repeated, within the deadline, which is `latest` if that is earlier.
+  // Returns the error of the last attempt.
+  std::optional<Error> unary(bool is_read, const Attempt& attempt, const MayFollow& may_follow = may_repeat,
+                             Clock::time_point latest = Clock::time_point::max());
+  // Waits for so long, or until this is closed.
+  void pause(Clock::duration duration);
 
   // Waits for a place for a stream. Throws if there is none in time.
   Place stream_place(const Policy& policy);
@@ -67,15 +74,21 @@ class Connection {
   pb::DatastoreService::Stub& streams(std::size_t address) noexcept { return *endpoints_[address].streams; }
   // Gives a call its deadline and metadata.
   void prepare(grpc::ClientContext& context, const Policy& policy) const;
+  // Calls that have begun and not ended. Closing cancels them.
+  void begun(grpc::ClientContext& context);
+  void over(grpc::ClientContext& context);
   // Notes how a call to an address ended. Returns the error, if it failed.
   std::optional<Error> ended(const grpc::Status& status, std::size_t address, const Policy& policy, bool is_read);
   void note_answer() { link_.up(); }
   // How long to wait before a call that ended with this error is repeated; nothing if it must not be.
   std::optional<Clock::duration> backoff(const Error& error, Policy& policy, const MayFollow& may_follow = may_repeat);
 
+  // Ends everything that is in progress, and all that waits.
   void close() noexcept;
 
  private:
+  [[nodiscard]] bool is_closed();
+  [[nodiscard]] Error closed_error(bool was_unsent) const;
   std::optional<Error> refusal(Slots::Turn turn, const Policy& policy, bool is_stream) const;
 
   Options options_;
@@ -86,6 +99,10 @@ class Connection {
   Slots calls_;
   Slots streams_;
   Link link_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool closed_ = false;
+  std::set<grpc::ClientContext*> in_progress_;
 };
 
 }  // namespace datastore::detail

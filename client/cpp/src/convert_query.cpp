@@ -182,8 +182,8 @@ pb::AggregateRequest aggregate_request(const Query& query, const std::vector<Agg
 
 Group read_group(pb::AggregateResponse::Group& message) {
   Group group;
-  for (pb::Value& value : *message.mutable_values()) group.values.push_back(read_value(value));
-  for (pb::Value& value : *message.mutable_results()) group.results.push_back(read_value(value));
+  for (pb::Value& value : *message.mutable_values()) group.group.push_back(read_value(value));
+  for (pb::Value& value : *message.mutable_results()) group.values.push_back(read_value(value));
   return group;
 }
 

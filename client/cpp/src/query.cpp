@@ -139,7 +139,9 @@ Query Query::start_after(Entry entry) const {
   return changed;
 }
 
-Aggregation Aggregation::count(std::string name, std::string field_path) {
+Aggregation Aggregation::count(std::string name) { return {Function::count, "", std::move(name)}; }
+
+Aggregation Aggregation::count(std::string field_path, std::string name) {
   return {Function::count, std::move(field_path), std::move(name)};
 }
 

@@ -18,9 +18,9 @@ Clock::duration randomized(Clock::duration backoff) {
 
 }  // namespace
 
-Policy::Policy(std::chrono::milliseconds timeout)
+Policy::Policy(std::chrono::milliseconds timeout, Clock::time_point latest)
     : timeout_(timeout),
-      deadline_(timeout == std::chrono::milliseconds::max() ? Clock::time_point::max() : Clock::now() + timeout),
+      deadline_(timeout == std::chrono::milliseconds::max() ? latest : std::min(latest, Clock::now() + timeout)),
       backoff_(first_backoff) {}
 
 Clock::duration Policy::left() const {
@@ -37,7 +37,13 @@ std::optional<Clock::duration> Policy::backoff(const Error& error) {
   const Clock::time_point now = Clock::now();
   if (!cut_at_) cut_at_ = now;
   if (now >= *cut_at_ + resume_timeout) return std::nullopt;
-  const Clock::duration wait = randomized(backoff_) + error.retry_after().value_or(std::chrono::milliseconds(0));
+  // Compared before it is converted: a server may ask for centuries.
+  auto asked = error.retry_after().value_or(std::chrono::milliseconds(0));
+  if (!is_limited()) asked = std::min<std::chrono::milliseconds>(asked, resume_timeout);
+  if (is_limited() && asked >= std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - now)) {
+    return std::nullopt;
+  }
+  const Clock::duration wait = randomized(backoff_) + asked;
   backoff_ = std::min<Clock::duration>(2 * backoff_, longest_backoff);
   unreached_ = 0;
   if (is_limited() && wait >= deadline_ - now) return std::nullopt;

@@ -24,8 +24,9 @@ inline bool may_repeat(const Error& error) noexcept { return error.retry_after()
 // The deadline of one call or stream over all its attempts, and the waits between them.
 class Policy {
  public:
-  // `timeout` is milliseconds::max() for none.
-  explicit Policy(std::chrono::milliseconds timeout);
+  // `timeout` is milliseconds::max() for none. It ends at `latest` if that is earlier: for a call that is part of
+  // another.
+  explicit Policy(std::chrono::milliseconds timeout, Clock::time_point latest = Clock::time_point::max());
 
   [[nodiscard]] std::chrono::milliseconds timeout() const noexcept { return timeout_; }
   [[nodiscard]] bool is_limited() const noexcept { return deadline_ != Clock::time_point::max(); }

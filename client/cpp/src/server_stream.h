@@ -70,14 +70,22 @@ class ServerStream final : private grpc::ClientReadReactor<Response> {
     this->StartRead(messages_[0].renew());
     this->StartCall();
     cancellation_.watch(&context_);
+    connection_.begun(context_);
   }
   ServerStream(const ServerStream&) = delete;
   ServerStream& operator=(const ServerStream&) = delete;
   ~ServerStream() override {
     cancellation_.watch(nullptr);
+    connection_.over(context_);
     context_.TryCancel();
     end_reading();
     wait_until_done();
+  }
+
+  // Waits until there is something to read, a message or the end. Whether there was before the deadline.
+  bool wait_until(Clock::time_point deadline) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_until(lock, deadline, [this] { return has_message_ || has_ended_; });
   }
 
   // The next message, which belongs to the stream, until `read` is called again. nullptr at the end, and if the call

@@ -208,7 +208,8 @@ Error error_of(const grpc::Status& status, const FailedCall& call) {
   Error error = error_of(whole);
   if (is_answer(status)) return error;
   const std::string& details = status.error_message();
-  const bool is_reset = error.reason() == Reason::internal && has(details, "RST_STREAM");
+  const bool is_reset = (error.reason() == Reason::internal || error.reason() == Reason::limit_exceeded) &&
+                        (has(details, "RST_STREAM") || has(details, "Stream removed"));
   if (error.reason() == Reason::unavailable || is_reset) {
     const bool was_unsent = is_unsent(status);
     const std::string text = was_unsent ? unconnected(details, call)
@@ -219,6 +220,10 @@ Error error_of(const grpc::Status& status, const FailedCall& call) {
     return with_text(
         error, error.reason(),
         "the call to " + call.server + " did not finish within " + std::to_string(call.timeout.count()) + " ms");
+  }
+  // What gRPC says of an answer that it could not read, too.
+  if (has(details, "No message returned")) {
+    return with_text(error, Reason::corrupt_data, "the answer of " + call.server + " is missing or cannot be read");
   }
   if (status.error_code() == grpc::UNIMPLEMENTED) {
     return with_text(

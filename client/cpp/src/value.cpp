@@ -22,7 +22,7 @@ void refuse_integer(std::uint64_t number) {
 }
 
 void refuse_kind(Kind asked, Kind held) {
-  throw InvalidValueError(Reason::invalid_value, "the value is a " + std::string(to_string(held)) + ", and not a " +
+  throw InvalidValueError(Reason::invalid_value, "the value is of the kind " + std::string(to_string(held)) + ", not " +
                                                      std::string(to_string(asked)));
 }
 

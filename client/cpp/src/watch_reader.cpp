@@ -22,23 +22,34 @@ WatchReader::WatchReader(std::shared_ptr<Connection> connection, const Query& qu
   check_watched(request_.query());
   request_.set_initial(options.initial);
   request_.set_resume_token(options.token);
-  // It has no changes.
-  if (const pb::WatchResponse* first = message(); first != nullptr && !first->resume_token().empty()) {
-    request_.set_resume_token(first->resume_token());
-  }
+  token_ = options.token;
+  begins_by_ = Clock::now() + connection_->options().timeout;
+  if (pb::WatchResponse* response = message()) first_ = take(*response);
+  begins_by_.reset();
+  if (!first_) token_ = request_.resume_token();
 }
 
 std::optional<ChangeBatch> WatchReader::next() {
-  while (pb::WatchResponse* response = message()) {
-    for (pb::EntryChange& change : *response->mutable_changes()) held_.push_back(read_change(change));
-    // More messages of the same batch follow.
-    if (response->resume_token().empty()) continue;
-    request_.set_resume_token(response->resume_token());
-    // A heartbeat.
-    if (held_.empty() && !response->caught_up()) continue;
-    return ChangeBatch{std::exchange(held_, {}), response->resume_token(), response->caught_up()};
+  std::optional<ChangeBatch> batch = std::exchange(first_, std::nullopt);
+  while (!batch) {
+    pb::WatchResponse* response = message();
+    if (response == nullptr) return std::nullopt;
+    batch = take(*response);
   }
-  return std::nullopt;
+  token_ = batch->token;
+  return batch;
+}
+
+std::optional<ChangeBatch> WatchReader::take(pb::WatchResponse& response) {
+  for (pb::EntryChange& change : *response.mutable_changes()) held_.push_back(read_change(change));
+  if (response.resume_token().empty()) return std::nullopt;
+  request_.set_resume_token(response.resume_token());
+  if (held_.empty() && !response.caught_up()) {
+    // A heartbeat.
+    token_ = response.resume_token();
+    return std::nullopt;
+  }
+  return ChangeBatch{std::exchange(held_, {}), response.resume_token(), response.caught_up()};
 }
 
 pb::WatchResponse* WatchReader::message() {
@@ -46,6 +57,12 @@ pb::WatchResponse* WatchReader::message() {
     if (!stream_) {
       held_.clear();
       stream_.emplace(*connection_, policy_, cancellation_, &pb::DatastoreService::Stub::async::Watch, request_);
+    }
+    if (begins_by_ && !stream_->wait_until(*begins_by_)) {
+      stream_.reset();
+      throw DeadlineExceededError(Reason::deadline_exceeded,
+                                  connection_->server() + " did not begin the watch within " +
+                                      std::to_string(connection_->options().timeout.count()) + " ms");
     }
     if (pb::WatchResponse* response = stream_->read()) return response;
     recover();

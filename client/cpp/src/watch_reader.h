@@ -18,7 +18,7 @@ class WatchReader {
 
   // Waits for the next changes; nothing if it was cancelled.
   std::optional<ChangeBatch> next();
-  [[nodiscard]] const std::string& token() const noexcept { return request_.resume_token(); }
+  [[nodiscard]] const std::string& token() const noexcept { return token_; }
   void cancel() noexcept { cancellation_.cancel(); }
 
  private:
@@ -26,6 +26,8 @@ class WatchReader {
 
   // The next message; nullptr if it was cancelled. Continues calls that are cut off.
   pb::WatchResponse* message();
+  // The batch that a message completes; nothing if more messages follow, or it was a heartbeat.
+  std::optional<ChangeBatch> take(pb::WatchResponse& response);
   void recover();
 
   std::shared_ptr<Connection> connection_;
@@ -33,7 +35,10 @@ class WatchReader {
   Policy policy_;
   Cancellation cancellation_;
   std::optional<Stream> stream_;
-  std::vector<Change> held_;  // those of a batch that is not complete
+  std::vector<Change> held_;                    // those of a batch that is not complete
+  std::optional<ChangeBatch> first_;            // what came with the beginning
+  std::string token_;                           // after what was given
+  std::optional<Clock::time_point> begins_by_;  // until the first message has come
 };
 
 }  // namespace datastore::detail

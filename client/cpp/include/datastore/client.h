@@ -135,8 +135,8 @@ class Client {
 
   Description describe();
 
-  // Ends the connection: calls that wait for their turn, and all later ones, throw Error with the reason
-  // DATASTORE_CLOSED. Calls and streams in progress are not affected.
+  // Ends the connection: calls and streams in progress, those that wait for their turn, and all later ones throw Error
+  // with the reason DATASTORE_CLOSED. A write in progress may or may not have been made.
   void close() noexcept;
 
  private:

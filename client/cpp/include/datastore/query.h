@@ -148,8 +148,9 @@ struct Aggregation {
   std::string field_path;  // empty for a count of all entries
   std::string name;        // of the result, to sort by
 
-  // How many entries there are; with a field, how many have it.
-  static Aggregation count(std::string name = "count", std::string field_path = "");
+  // How many entries there are, and how many have a field.
+  static Aggregation count(std::string name = "count");
+  static Aggregation count(std::string field_path, std::string name);
   // The exact sum of the numbers in a field, their mean, and the first and last value in the total order.
   static Aggregation sum(std::string field_path, std::string name = "sum");
   static Aggregation avg(std::string field_path, std::string name = "avg");
@@ -166,8 +167,8 @@ struct Grouping {
 
 // One group of entries.
 struct Group {
-  std::vector<Value> values;   // of the fields of `group_by`
-  std::vector<Value> results;  // of the aggregations
+  std::vector<Value> group;   // of the fields of `group_by`
+  std::vector<Value> values;  // of the aggregations
 };
 
 }  // namespace datastore

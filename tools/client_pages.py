@@ -29,6 +29,12 @@ LANGUAGES = {
     "rust": "Rust",
     "cpp": "C++",
 }
+_WATCH = (
+    "The changes of the entries that a query selects, as they are made.\n\n"
+    "The server must keep a log of changes. On LMDB and Redis it does only if it is started so:\n"
+    "`datastore cluster --changes`, `datastore serve 'lmdb:///DIRECTORY?changes=true'`. Without it, the watch\n"
+    "fails with UNSUPPORTED. See [watch.md](watch.md#which-stores-can-be-watched)."
+)
 #: The operations, each with its heading and what it does.
 OPERATIONS = {
     "connect": ("Connect", "The caller closes the client. Nothing is sent before the first call."),
@@ -42,7 +48,7 @@ OPERATIONS = {
     "patch": ("Patch", "Changes parts of a value in one step at the node."),
     "expiry": ("Expire", "The entry is absent from then on."),
     "aggregate": ("Aggregate", "Counts, sums, means and extremes by group, computed where the entries are."),
-    "watch": ("Watch", "The changes of the entries that a query selects, as they are made."),
+    "watch": ("Watch", _WATCH),
 }
 #: What README.md shows of each language that it shows.
 SHOWN = ("connect", "put", "get", "query")

@@ -70,7 +70,9 @@ def unlogged(store: Any) -> UnsupportedError:
         kind = found.kind
         # Of tiers, the last decides.
         found = next((child for child in reversed(found.children) if not child.capability.changes), None)
-    how = "; open it with keep_changes, or changes=true in its URL" if kind in _OPENED_WITH_LOG else ""
+    how = (
+        "; open it with ?changes=true in the store's URL, or with keep_changes=True" if kind in _OPENED_WITH_LOG else ""
+    )
     return UnsupportedError(f"{kind} cannot be watched: it keeps no log of its changes{how}")
 
 

@@ -95,8 +95,8 @@ class Precondition(NamedTuple):
 
     def __str__(self) -> str:
         if self.exists is None:
-            return f"version {self.version}"
-        return "that it exists" if self.exists else "that it is absent"
+            return f"it must have version {self.version}"
+        return "it must exist" if self.exists else "it must not exist"
 
 
 #: The entry exists.
@@ -175,8 +175,8 @@ def checked_version(version: object, field: str = "if_version") -> int:
 def require(condition: Precondition, key: Key, version: int) -> None:
     """Raise ConditionFailedError unless `condition` holds for the entry of `key`, which has this version; 0: absent."""
     if not condition.holds(version):
-        found = f"its version is {version}" if version else "it is absent"
-        raise ConditionFailedError(f"{key} is not written: the condition is {condition}, but {found}", version=version)
+        found = f"it exists with version {version}" if version else "it does not exist"
+        raise ConditionFailedError(f"{key} was not written: {condition}, but {found}", version=version)
 
 
 def no_versions(store: Any) -> UnsupportedError:

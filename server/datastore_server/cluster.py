@@ -100,12 +100,14 @@ def plan_cluster(
     durability: Durability,
     tls: TlsConfig | None = None,
     auth: AuthConfig | None = None,
+    changes: bool = False,
 ) -> Config:
     """The configuration of the cluster in this directory: that of its `cluster.toml`, or a new one.
 
-    Port 0 means any free port. The files of `tls` and `auth` override those of `cluster.toml`; with a certificate all
-    servers listen with TLS. Raises ConfigError, with the commands that change it, if the directory has a cluster of a
-    different number of nodes, because entries would have to move; and if the nodes would refuse the proxy.
+    Port 0 means any free port. With `changes` every node keeps a log of its changes, from then on. The files of `tls`
+    and `auth` override those of `cluster.toml`; with a certificate all servers listen with TLS. Raises ConfigError,
+    with the commands that change it, if the directory has a cluster of a different number of nodes, because entries
+    would have to move; and if the nodes would refuse the proxy.
     """
     path = directory / CONFIG_NAME
     if not path.exists():
@@ -116,8 +118,8 @@ def plan_cluster(
             proxy=ProxyConfig(listen=f"127.0.0.1:{port or 0}"),
             shards=sorted(shards, key=lambda shard: shard.name),
         )
-        return _with_auth(_with_tls(new, tls), auth)
-    config = _with_auth(_with_tls(load_config(path), tls), auth)
+        return _with_changes(_with_auth(_with_tls(new, tls), auth), changes)
+    config = _with_changes(_with_auth(_with_tls(load_config(path), tls), auth), changes)
     if nodes is not None and nodes != len(config.shards):
         raise ConfigError(_how_to_change(path, config, nodes, durability))
     if port is not None:
@@ -143,6 +145,21 @@ def _with_auth(config: Config, auth: AuthConfig | None) -> Config:
             f" --token-file; datastore token create proxy --rights admin --prefix / --tokens {auth.tokens} makes one"
         )
     return msgspec.structs.replace(config, auth=auth)
+
+
+def _with_changes(config: Config, changes: bool) -> Config:
+    """The configuration, in which all stores that can keep a log of their changes do if `changes` is set."""
+    if not changes:
+        return config
+    return msgspec.structs.replace(config, shards=[_with_log(shard) for shard in config.shards])
+
+
+def _with_log(shard: ShardConfig) -> ShardConfig:
+    # Kinds of store without the option have nothing to add.
+    if shard.store is None or getattr(parse_store_url(shard.store).tree, "changes", True):
+        return shard
+    mark = "&" if "?" in shard.store else "?"
+    return msgspec.structs.replace(shard, store=f"{shard.store}{mark}changes=true")
 
 
 def _how_to_change(path: Path, config: Config, nodes: int, durability: Durability) -> str:

@@ -262,3 +262,14 @@ def test_a_given_proxy_port_overrides_the_recorded_one(tmp_path: Path) -> None:
     (tmp_path / CONFIG_NAME).write_text(dump_config(plan_cluster(tmp_path, nodes=1, port=1, durability="sync")))
     assert plan_cluster(tmp_path, nodes=None, port=None, durability="sync").proxy.listen == "127.0.0.1:1"
     assert plan_cluster(tmp_path, nodes=None, port=2, durability="sync").proxy.listen == "127.0.0.1:2"
+
+
+def test_a_cluster_with_changes_can_be_watched_also_one_that_was_made_without(tmp_path: Path) -> None:
+    with cluster(tmp_path, "--nodes", "1") as first:
+        first.cli("put", "/a:1", "1")
+        assert "?changes=true" in first.cli("watch", "/a", code=5)
+    for arguments in (["--changes"], ["--changes"], []):
+        with cluster(tmp_path, *arguments) as running:
+            assert json.loads(running.cli("watch", "/a", "--initial", "--limit", "1"))["key"] == "/a:1"
+        (shard,) = load_config(tmp_path / CONFIG_NAME).shards
+        assert shard.store is not None and shard.store.count("changes=true") == 1

@@ -72,7 +72,7 @@ def encoded(key: Key, value: Any) -> bytes:
     size = len(str(key).encode()) + len(data)
     if size > ENTRY_BYTES:
         raise LimitExceededError(
-            f"an entry has at most {ENTRY_BYTES:,} bytes, and that of {key} has {size:,}",
+            f"the entry {key} has {size:,} bytes; the limit is {ENTRY_BYTES:,}",
             limit="entry_bytes",
             maximum=ENTRY_BYTES,
         )

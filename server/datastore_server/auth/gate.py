@@ -111,10 +111,7 @@ class Gate:
             # As the file is now: it may have changed since.
             grant = None if name is None else self._access.identities.get(name)
             if name is None or grant is None:
-                raise UnauthenticatedError(
-                    "this server wants to know who calls: name a file with a token by token_file in connect(),"
-                    " --token-file or DATASTORE_TOKEN_FILE"
-                )
+                raise UnauthenticatedError("this server requires a token or a client certificate")
             return self._callers.setdefault(name, Caller(f"identity {name}", grant))
 
     def _first_identity(self, call: Call) -> str | None:
@@ -141,7 +138,7 @@ class Gate:
         """What the token of this name may do, if it is genuine. Raises UnauthenticatedError if it cannot be."""
         parts = parts_of(token)
         if parts is None:
-            raise UnauthenticatedError("this is not a token by `datastore token create`: it may have been cut")
+            raise UnauthenticatedError("not a token made by `datastore token create`; it may be truncated")
         return self._access.tokens.get(parts[0])
 
     # The file

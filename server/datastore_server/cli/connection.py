@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from datastore.model.errors import OverloadedError, UnavailableError
+from datastore.model.errors import OverloadedError, UnauthenticatedError, UnavailableError
 from datastore_client.remote import QUERY_TIMEOUT_S, RemoteDatastore
 from datastore_server.cli.settings import CALL_TIMEOUT_S, Settings
 
@@ -42,9 +42,16 @@ def call_timeout_s(settings: Settings) -> float:
 
 @contextmanager
 def reaching(settings: Settings) -> Iterator[None]:
-    """Add to the error for an unreachable server what to do."""
+    """Add what to do to the errors for a server that is unreachable, or that requires a token."""
     try:
         yield
+    except UnauthenticatedError as error:
+        if settings.token_file is not None:
+            raise
+        raise UnauthenticatedError(
+            f"{error}\nName the file of a token with --token-file or DATASTORE_TOKEN_FILE,"
+            " or a certificate with --cert and --key."
+        ) from error
     except UnavailableError as error:
         if error.shard is not None or isinstance(error, OverloadedError):
             raise

@@ -94,7 +94,7 @@ def _delete_if(settings: Settings, delete: Delete) -> int:
     """Make a deletion that depends on a condition."""
     with connected(settings, retry_writes=True) as store:
         (result,) = store.batch_write([delete])
-    raise_error(result)
+        raise_error(result)
     if settings.json:
         print_json({"deleted": 1, "absent": []})
     return ExitCode.OK

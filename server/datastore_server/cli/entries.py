@@ -120,7 +120,7 @@ def put_command(
     put = Put(key, read, required, expiry_of(expires_in_s=expires_in))
     with connected(settings, retry_writes=True) as store:
         (written,) = store.batch_write([put])
-    raise_error(written)
+        raise_error(written)
     if not metadata:
         return
     if written.metadata is None:

@@ -517,6 +517,11 @@ def _stop_when_stdin_ends() -> None:
     show_default=True,
     help="Durability of a new cluster, as for serve.",
 )
+@click.option(
+    "--changes",
+    is_flag=True,
+    help="Keep a log of changes at every node, so that the cluster can be watched; recorded in cluster.toml.",
+)
 @observing_options
 @tls_options
 @all_options(*certificate_options())
@@ -531,6 +536,7 @@ def cluster_command(
     directory: Path,
     port: int | None,
     durability: Durability,
+    changes: bool,
     tls: TlsConfig,
     tokens: str | None,
     token_file: str | None,
@@ -550,7 +556,7 @@ def cluster_command(
     if tls.cert is not None:
         tls = tls.completed(TlsConfig.given(ca=settings.ca, client_cert=settings.cert, client_key=settings.key))
     auth = AuthConfig(tokens, token_file)
-    config = plan_cluster(directory, nodes=nodes, port=port, durability=durability, tls=tls, auth=auth)
+    config = plan_cluster(directory, nodes=nodes, port=port, durability=durability, tls=tls, auth=auth, changes=changes)
     observed = observing(config.metrics, config.log)
     config = msgspec.structs.replace(config, metrics=MetricsConfig(observed.metrics), log=observed.log)
     cluster = Cluster(directory.absolute(), config)

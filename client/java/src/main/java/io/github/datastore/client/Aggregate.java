@@ -8,6 +8,7 @@ import io.github.datastore.v1.Order;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 
 /**
@@ -32,6 +33,7 @@ public final class Aggregate {
    * @return the aggregate
    */
   public static Aggregate of(Query query) {
+    Objects.requireNonNull(query, "query");
     return new Aggregate(AggregateRequest.newBuilder().setQuery(query.message()));
   }
 
@@ -42,6 +44,7 @@ public final class Aggregate {
    * @return the aggregate
    */
   public Aggregate groupBy(String... fields) {
+    Nulls.checkNotNull(fields, "fields");
     AggregateRequest.Builder builder = message.toBuilder();
     for (String field : fields) {
       builder.addGroupBy(Fields.checked(field));
@@ -67,7 +70,7 @@ public final class Aggregate {
    * @return the aggregate
    */
   public Aggregate count(String field, String name) {
-    return with(Function.FUNCTION_COUNT, Fields.checked(field), name);
+    return ofField(Function.FUNCTION_COUNT, field, name);
   }
 
   /**
@@ -79,7 +82,7 @@ public final class Aggregate {
    * @return the aggregate
    */
   public Aggregate sum(String field, String name) {
-    return with(Function.FUNCTION_SUM, Fields.checked(field), name);
+    return ofField(Function.FUNCTION_SUM, field, name);
   }
 
   /**
@@ -90,7 +93,7 @@ public final class Aggregate {
    * @return the aggregate
    */
   public Aggregate avg(String field, String name) {
-    return with(Function.FUNCTION_AVG, Fields.checked(field), name);
+    return ofField(Function.FUNCTION_AVG, field, name);
   }
 
   /**
@@ -101,7 +104,7 @@ public final class Aggregate {
    * @return the aggregate
    */
   public Aggregate min(String field, String name) {
-    return with(Function.FUNCTION_MIN, Fields.checked(field), name);
+    return ofField(Function.FUNCTION_MIN, field, name);
   }
 
   /**
@@ -112,10 +115,16 @@ public final class Aggregate {
    * @return the aggregate
    */
   public Aggregate max(String field, String name) {
-    return with(Function.FUNCTION_MAX, Fields.checked(field), name);
+    return ofField(Function.FUNCTION_MAX, field, name);
+  }
+
+  private Aggregate ofField(Function function, String field, String name) {
+    Objects.requireNonNull(field, "field");
+    return with(function, Fields.checked(field), name);
   }
 
   private Aggregate with(Function function, String field, String name) {
+    Objects.requireNonNull(name, "name");
     Aggregation.Builder aggregation =
         Aggregation.newBuilder()
             .setFunction(function)
@@ -132,6 +141,7 @@ public final class Aggregate {
    * @return the aggregate
    */
   public Aggregate order(String... orders) {
+    Nulls.checkNotNull(orders, "orders");
     AggregateRequest.Builder builder = message.toBuilder();
     for (String order : orders) {
       builder.addOrders(Query.message(order));
@@ -174,6 +184,11 @@ public final class Aggregate {
 
   private static DatastoreException invalid(String text) {
     return Reason.INVALID_QUERY.exception(text, Details.NONE.with("field", "aggregations"));
+  }
+
+  @Override
+  public String toString() {
+    return OneLine.of("Aggregate", message);
   }
 
   /**

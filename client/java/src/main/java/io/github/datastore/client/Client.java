@@ -21,6 +21,7 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Function;
@@ -70,10 +71,11 @@ public final class Client implements AutoCloseable {
    *
    * @param addresses {@code HOST:PORT}, {@code grpc://HOST:PORT}, or with TLS {@code
    *     grpcs://HOST:PORT}, of servers that serve the same: they are tried in turn, and the first
-   *     that can be reached is used
+   *     that can be reached is used. Several are several arguments, not one text with commas
    * @return a builder
    */
   public static ClientBuilder builder(String... addresses) {
+    Nulls.checkNotNull(addresses, "addresses");
     return new ClientBuilder(List.of(addresses));
   }
 
@@ -138,6 +140,7 @@ public final class Client implements AutoCloseable {
 
   private <R> CompletableFuture<Optional<R>> get(
       Key key, boolean withMetadata, RetryPolicy policy, Function<GetResponse, Optional<R>> found) {
+    Objects.requireNonNull(key, "key");
     GetRequest request =
         GetRequest.newBuilder().setKey(key.message()).setIncludeMetadata(withMetadata).build();
     return caller.read(
@@ -152,7 +155,7 @@ public final class Client implements AutoCloseable {
   }
 
   /**
-   * Stores a value in any case, of an entry that never expires.
+   * Stores a value unconditionally, in an entry that never expires.
    *
    * @param key the key of the entry
    * @param value its value; null deletes the entry
@@ -186,6 +189,7 @@ public final class Client implements AutoCloseable {
   }
 
   private CompletableFuture<Optional<Metadata>> putAsync(Put put, RetryPolicy policy) {
+    Objects.requireNonNull(put, "put");
     PutRequest.Builder request = PutRequest.newBuilder().setEntry(put.entry());
     put.condition().ifPresent(condition -> request.setCondition(condition.message()));
     put.expiry().ifPresent(expiry -> request.setExpiry(expiry.message()));
@@ -198,7 +202,7 @@ public final class Client implements AutoCloseable {
   }
 
   /**
-   * Removes an entry in any case. To delete an absent one is not an error.
+   * Removes an entry unconditionally. To delete an absent one is not an error.
    *
    * @param key the key of the entry
    */
@@ -226,6 +230,7 @@ public final class Client implements AutoCloseable {
   }
 
   private CompletableFuture<Void> deleteAsync(Delete delete, RetryPolicy policy) {
+    Objects.requireNonNull(delete, "delete");
     DeleteRequest.Builder request = DeleteRequest.newBuilder().setKey(delete.key().message());
     delete.condition().ifPresent(condition -> request.setCondition(condition.message()));
     DeleteRequest once = request.build();
@@ -253,6 +258,7 @@ public final class Client implements AutoCloseable {
    * @return whether it exists
    */
   public CompletableFuture<Boolean> containsAsync(Key key) {
+    Objects.requireNonNull(key, "key");
     ContainsRequest request = ContainsRequest.newBuilder().setKey(key.message()).build();
     return caller.read(
         DatastoreServiceGrpc.getContainsMethod(),
@@ -278,6 +284,7 @@ public final class Client implements AutoCloseable {
    * @return the metadata of the entry as stored, and its new value if the patch asks for it
    */
   public CompletableFuture<WriteResult> patchAsync(Patch patch) {
+    Objects.requireNonNull(patch, "patch");
     PatchRequest.Builder request =
         PatchRequest.newBuilder().setPatch(patch.message()).setIncludeValue(patch.returnsValue());
     patch.condition().ifPresent(condition -> request.setCondition(condition.message()));
@@ -312,6 +319,7 @@ public final class Client implements AutoCloseable {
    * @return the metadata of the entry as stored; empty if it has expired with that
    */
   public CompletableFuture<Optional<Metadata>> touchAsync(Touch touch) {
+    Objects.requireNonNull(touch, "touch");
     TouchRequest.Builder request = TouchRequest.newBuilder().setKey(touch.key().message());
     touch.condition().ifPresent(condition -> request.setCondition(condition.message()));
     touch.expiry().ifPresent(expiry -> request.setExpiry(expiry.message()));
@@ -334,6 +342,7 @@ public final class Client implements AutoCloseable {
    * @throws ConditionFailedException if other writes kept coming between
    */
   public Optional<Object> update(Key key, Function<Optional<Object>, ?> function) {
+    Objects.requireNonNull(function, "function");
     RetryPolicy policy = caller.policy();
     while (true) {
       Optional<Entry> found = Blocking.awaited(getEntryAsync(key, policy));
@@ -382,7 +391,7 @@ public final class Client implements AutoCloseable {
    * @return a result for each key, in their order
    */
   public CompletableFuture<List<ReadResult>> batchGetAsync(Collection<Key> keys) {
-    return new BatchGet(caller, List.copyOf(keys), false).begin();
+    return new BatchGet(caller, Nulls.copied(keys, "keys"), false).begin();
   }
 
   /**
@@ -402,7 +411,7 @@ public final class Client implements AutoCloseable {
    * @return a result for each key, in their order
    */
   public CompletableFuture<List<ReadResult>> batchGetEntriesAsync(Collection<Key> keys) {
-    return new BatchGet(caller, List.copyOf(keys), true).begin();
+    return new BatchGet(caller, Nulls.copied(keys, "keys"), true).begin();
   }
 
   /**
@@ -422,7 +431,7 @@ public final class Client implements AutoCloseable {
    * @return a result for each write, in their order
    */
   public CompletableFuture<List<WriteResult>> batchWriteAsync(Collection<? extends Write> writes) {
-    return new BatchWrite(caller, List.copyOf(writes), false).begin();
+    return new BatchWrite(caller, Nulls.copied(writes, "writes"), false).begin();
   }
 
   /**
@@ -445,7 +454,7 @@ public final class Client implements AutoCloseable {
    */
   public CompletableFuture<List<WriteResult>> batchWriteAtomicAsync(
       Collection<? extends Write> writes) {
-    return new BatchWrite(caller, List.copyOf(writes), true).begin();
+    return new BatchWrite(caller, Nulls.copied(writes, "writes"), true).begin();
   }
 
   // Queries
@@ -457,6 +466,7 @@ public final class Client implements AutoCloseable {
    * @return a cursor, which the caller must close; it begins its call with the first entry
    */
   public QueryCursor query(Query query) {
+    Objects.requireNonNull(query, "query");
     connection.checkOpen();
     return new QueryCursor(connection, query, settings.queryTimeout());
   }
@@ -481,6 +491,8 @@ public final class Client implements AutoCloseable {
    * @return the page
    */
   public Page listEntries(Query query, int pageSize, Page.Token after) {
+    Objects.requireNonNull(query, "query");
+    Objects.requireNonNull(after, "after");
     if (pageSize < 0) {
       throw Reason.INVALID_QUERY.exception(
           "the size of a page must be at least 0, not " + pageSize,
@@ -526,6 +538,7 @@ public final class Client implements AutoCloseable {
    * @return a row for each group: the values of its fields, and the results, by name
    */
   public List<Map<String, Object>> aggregate(Aggregate aggregate) {
+    Objects.requireNonNull(aggregate, "aggregate");
     RetryPolicy policy = new RetryPolicy(Optional.of(settings.queryTimeout()));
     while (true) {
       try {
@@ -571,6 +584,7 @@ public final class Client implements AutoCloseable {
    * @return a cursor, which the caller must close
    */
   public WatchCursor watch(Watch watch) {
+    Objects.requireNonNull(watch, "watch");
     return new WatchCursor(connection, watch.message(), settings.timeout()).begun();
   }
 

@@ -3,6 +3,7 @@ package io.github.datastore.client;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 
 /** The settings of a {@link Client}. */
@@ -32,7 +33,7 @@ public final class ClientBuilder {
    * @return this
    */
   public ClientBuilder ca(Path file) {
-    ca = file;
+    ca = Objects.requireNonNull(file, "file");
     return this;
   }
 
@@ -56,7 +57,7 @@ public final class ClientBuilder {
    * @return this
    */
   public ClientBuilder token(String token) {
-    this.token = token;
+    this.token = Objects.requireNonNull(token, "token");
     return this;
   }
 
@@ -77,7 +78,7 @@ public final class ClientBuilder {
    * @return this
    */
   public ClientBuilder timeout(Duration timeout) {
-    this.timeout = timeout;
+    this.timeout = Objects.requireNonNull(timeout, "timeout");
     return this;
   }
 
@@ -88,7 +89,7 @@ public final class ClientBuilder {
    * @return this
    */
   public ClientBuilder queryTimeout(Duration timeout) {
-    queryTimeout = timeout;
+    queryTimeout = Objects.requireNonNull(timeout, "timeout");
     return this;
   }
 

@@ -59,4 +59,13 @@ public final class Condition {
   public int hashCode() {
     return message.hashCode();
   }
+
+  /** E.g. {@code exists}, {@code absent} or {@code version 3}. */
+  @Override
+  public String toString() {
+    if (message.hasVersion()) {
+      return "version " + message.getVersion();
+    }
+    return message.getExists() ? "exists" : "absent";
+  }
 }

@@ -80,8 +80,12 @@ public class DatastoreException extends RuntimeException {
     return details;
   }
 
-  /** Whether a write that ended with this error may have been made. */
-  boolean mayHaveBeenMade() {
+  /**
+   * Whether a write that ended with this error may have been made all the same.
+   *
+   * @return whether its outcome is not known
+   */
+  public boolean mayHaveBeenMade() {
     boolean lost = reason == Reason.UNAVAILABLE || reason == Reason.DEADLINE_EXCEEDED;
     return lost && retryAfter().isEmpty() && !details.isUnsent();
   }

@@ -1,5 +1,6 @@
 package io.github.datastore.client;
 
+import java.util.Objects;
 import java.util.Optional;
 
 /**
@@ -10,7 +11,18 @@ import java.util.Optional;
  */
 public record Delete(Key key, Optional<Condition> condition) implements Write {
   /**
-   * A delete in any case.
+   * A delete with all of its parts.
+   *
+   * @param key the key of the entry
+   * @param condition what must hold; not null
+   */
+  public Delete {
+    Objects.requireNonNull(key, "key");
+    Objects.requireNonNull(condition, "condition");
+  }
+
+  /**
+   * An unconditional delete.
    *
    * @param key the key of the entry
    * @return the write
@@ -26,6 +38,6 @@ public record Delete(Key key, Optional<Condition> condition) implements Write {
    * @return the write
    */
   public Delete when(Condition condition) {
-    return new Delete(key, Optional.of(condition));
+    return new Delete(key, Optional.of(Objects.requireNonNull(condition, "condition")));
   }
 }

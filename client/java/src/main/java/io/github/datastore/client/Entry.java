@@ -1,5 +1,6 @@
 package io.github.datastore.client;
 
+import java.util.Objects;
 import java.util.Optional;
 
 /**
@@ -10,6 +11,18 @@ import java.util.Optional;
  * @param metadata what the store knows about it, if that was asked for
  */
 public record Entry(Key key, Object value, Optional<Metadata> metadata) {
+  /**
+   * An entry with all of its parts.
+   *
+   * @param key the key of the entry
+   * @param value its value, or null
+   * @param metadata what the store knows about it; not null
+   */
+  public Entry {
+    Objects.requireNonNull(key, "key");
+    Objects.requireNonNull(metadata, "metadata");
+  }
+
   /**
    * An entry without metadata.
    *

@@ -3,6 +3,7 @@ package io.github.datastore.client;
 import com.google.protobuf.Timestamp;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.Objects;
 
 /** When an entry expires: from then on it is absent to every call. */
 public final class Expiry {
@@ -19,6 +20,7 @@ public final class Expiry {
    * @return the expiry
    */
   public static Expiry in(Duration duration) {
+    Objects.requireNonNull(duration, "duration");
     if (duration.isZero() || duration.isNegative()) {
       throw Reason.INVALID.exception(
           "an entry expires in more than 0 s, not in " + duration,
@@ -39,6 +41,7 @@ public final class Expiry {
    * @return the expiry
    */
   public static Expiry at(Instant instant) {
+    Objects.requireNonNull(instant, "instant");
     return new Expiry(
         io.github.datastore.v1.Expiry.newBuilder()
             .setExpireTime(
@@ -59,5 +62,16 @@ public final class Expiry {
   @Override
   public int hashCode() {
     return message.hashCode();
+  }
+
+  /** E.g. {@code in PT1H} or {@code at 2026-12-31T00:00:00Z}. */
+  @Override
+  public String toString() {
+    if (message.hasExpiresIn()) {
+      com.google.protobuf.Duration in = message.getExpiresIn();
+      return "in " + Duration.ofSeconds(in.getSeconds(), in.getNanos());
+    }
+    Timestamp at = message.getExpireTime();
+    return "at " + Instant.ofEpochSecond(at.getSeconds(), at.getNanos());
   }
 }

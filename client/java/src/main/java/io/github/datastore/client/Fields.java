@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 
 /** Looks up the fields of values by their paths. Pure. */
@@ -86,6 +87,7 @@ final class Fields {
   }
 
   static String checked(String path, Reason reason) {
+    Objects.requireNonNull(path, "path");
     String fault = "";
     if (path.isEmpty()) {
       fault = "the path of a field is empty; name one, e.g. 'age' or '__key__'";

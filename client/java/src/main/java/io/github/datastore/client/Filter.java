@@ -9,6 +9,7 @@ import java.util.Arrays;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * A condition on entries: a field compared with a value, or several conditions joined. Values are
@@ -61,6 +62,8 @@ public final class Filter {
    *     values that cannot be sent
    */
   public static Filter of(String field, String operator, Object value) {
+    Objects.requireNonNull(field, "field");
+    Objects.requireNonNull(operator, "operator");
     Operator known = OPERATORS.get(operator);
     if (known == null) {
       throw invalid(
@@ -262,10 +265,12 @@ public final class Filter {
    * @throws LimitExceededException as {@link #and}
    */
   public static Filter not(Filter filter) {
+    Objects.requireNonNull(filter, "filter");
     return joined(Joint.JOINT_NOT, filter);
   }
 
   private static Filter joined(Joint joint, Filter... filters) {
+    Nulls.checkNotNull(filters, "filters");
     if (filters.length == 0) {
       throw invalid("and and or take at least one filter");
     }
@@ -307,6 +312,6 @@ public final class Filter {
 
   @Override
   public String toString() {
-    return message.toString();
+    return OneLine.of("Filter", message);
   }
 }

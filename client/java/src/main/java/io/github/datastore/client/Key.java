@@ -4,6 +4,7 @@ import com.dynatrace.hash4j.hashing.Hasher64;
 import com.dynatrace.hash4j.hashing.Hashing;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import java.util.Objects;
 import java.util.stream.Collectors;
 
 /**
@@ -38,6 +39,7 @@ public final class Key implements Comparable<Key> {
    *     surrogates, and more than {@link #MAX_BYTES}
    */
   public static Key of(String text) {
+    Objects.requireNonNull(text, "text");
     for (int i = 0; i < text.length(); i++) {
       if (Character.isISOControl(text.charAt(i))) {
         throw invalid(
@@ -110,6 +112,7 @@ public final class Key implements Comparable<Key> {
    * @throws InvalidException as {@link #of}
    */
   public Key child(String part) {
+    Objects.requireNonNull(part, "part");
     return of(text + "/" + part);
   }
 

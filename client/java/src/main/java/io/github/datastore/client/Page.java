@@ -1,6 +1,7 @@
 package io.github.datastore.client;
 
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 
 /**
@@ -18,5 +19,16 @@ public record Page(List<Entry> entries, Optional<Token> next, List<String> unrea
    * @param text opaque
    * @param lastEntry the last entry of the page, if the server wants it back
    */
-  public record Token(String text, Optional<Entry> lastEntry) {}
+  public record Token(String text, Optional<Entry> lastEntry) {
+    /**
+     * A place with all of its parts.
+     *
+     * @param text opaque
+     * @param lastEntry the last entry of the page; not null
+     */
+    public Token {
+      Objects.requireNonNull(text, "text");
+      Objects.requireNonNull(lastEntry, "lastEntry");
+    }
+  }
 }

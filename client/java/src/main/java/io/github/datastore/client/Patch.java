@@ -4,6 +4,7 @@ import io.github.datastore.v1.FieldChange;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 
@@ -46,6 +47,7 @@ public final class Patch implements Write {
    * @return the patch
    */
   public static Patch of(Key key) {
+    Objects.requireNonNull(key, "key");
     return new Patch(key);
   }
 
@@ -68,6 +70,7 @@ public final class Patch implements Write {
    * @return the patch
    */
   public Patch increment(String path, Number number) {
+    Objects.requireNonNull(number, "number");
     return with(change(path).setIncrement(Values.encode(number)));
   }
 
@@ -79,6 +82,7 @@ public final class Patch implements Write {
    * @return the patch
    */
   public Patch append(String path, List<?> values) {
+    Objects.requireNonNull(values, "values");
     return with(change(path).setAppend(Values.encode(values).getListValue()));
   }
 
@@ -122,7 +126,7 @@ public final class Patch implements Write {
    */
   public Patch when(Condition condition) {
     Patch patch = new Patch(this);
-    patch.condition = condition;
+    patch.condition = Objects.requireNonNull(condition, "condition");
     return patch;
   }
 
@@ -134,7 +138,7 @@ public final class Patch implements Write {
    */
   public Patch expires(Expiry expiry) {
     Patch patch = new Patch(this);
-    patch.expiry = expiry;
+    patch.expiry = Objects.requireNonNull(expiry, "expiry");
     return patch;
   }
 
@@ -193,10 +197,22 @@ public final class Patch implements Write {
         }
       }
     }
+    return unchecked();
+  }
+
+  private io.github.datastore.v1.Patch unchecked() {
     return io.github.datastore.v1.Patch.newBuilder()
         .setKey(key.message())
         .addAllChanges(changes)
         .setCreate(create)
         .build();
+  }
+
+  /** The changes, and on what condition they are made. */
+  @Override
+  public String toString() {
+    String when = condition == null ? "" : " when " + condition;
+    String expires = expiry == null ? "" : " expires " + expiry;
+    return OneLine.of("Patch", unchecked()) + when + expires;
   }
 }

@@ -1,6 +1,7 @@
 package io.github.datastore.client;
 
 import io.github.datastore.v1.Value;
+import java.util.Objects;
 import java.util.Optional;
 
 /**
@@ -15,7 +16,21 @@ import java.util.Optional;
 public record Put(Key key, Object value, Optional<Condition> condition, Optional<Expiry> expiry)
     implements Write {
   /**
-   * A put in any case, of an entry that never expires.
+   * A put with all of its parts.
+   *
+   * @param key the key of the entry
+   * @param value its value, or null
+   * @param condition what must hold; not null
+   * @param expiry when the entry expires; not null
+   */
+  public Put {
+    Objects.requireNonNull(key, "key");
+    Objects.requireNonNull(condition, "condition");
+    Objects.requireNonNull(expiry, "expiry");
+  }
+
+  /**
+   * An unconditional put of an entry that never expires.
    *
    * @param key the key of the entry
    * @param value its value
@@ -32,7 +47,7 @@ public record Put(Key key, Object value, Optional<Condition> condition, Optional
    * @return the write
    */
   public Put when(Condition condition) {
-    return new Put(key, value, Optional.of(condition), expiry);
+    return new Put(key, value, Optional.of(Objects.requireNonNull(condition, "condition")), expiry);
   }
 
   /**
@@ -42,7 +57,7 @@ public record Put(Key key, Object value, Optional<Condition> condition, Optional
    * @return the write
    */
   public Put expires(Expiry expiry) {
-    return new Put(key, value, condition, Optional.of(expiry));
+    return new Put(key, value, condition, Optional.of(Objects.requireNonNull(expiry, "expiry")));
   }
 
   io.github.datastore.v1.Entry entry() {

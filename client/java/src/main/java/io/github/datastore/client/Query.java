@@ -9,6 +9,7 @@ import java.io.ByteArrayOutputStream;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
 import java.util.OptionalLong;
 
 /**
@@ -61,6 +62,7 @@ public final class Query {
    * @return the query
    */
   public static Query of(Key key) {
+    Objects.requireNonNull(key, "key");
     return new Query(key);
   }
 
@@ -71,7 +73,7 @@ public final class Query {
    * @return the query
    */
   public static Query of(String key) {
-    return of(Key.of(key));
+    return of(Key.of(Objects.requireNonNull(key, "key")));
   }
 
   /**
@@ -92,6 +94,7 @@ public final class Query {
    * @return the query
    */
   public Query filter(Filter filter) {
+    Objects.requireNonNull(filter, "filter");
     Query query = new Query(this);
     query.filters = appended(filters, List.of(filter));
     return query;
@@ -118,6 +121,7 @@ public final class Query {
    * @return the query
    */
   public Query order(String... orders) {
+    Nulls.checkNotNull(orders, "orders");
     Query query = new Query(this);
     query.orders = appended(this.orders, Arrays.asList(orders));
     query.orders.forEach(order -> Fields.checked(path(order)));
@@ -155,6 +159,7 @@ public final class Query {
    * @return the query
    */
   public Query fields(String... fields) {
+    Nulls.checkNotNull(fields, "fields");
     Query query = new Query(this);
     query.fields = appended(this.fields, Arrays.asList(fields));
     query.fields.forEach(Fields::checked);
@@ -213,7 +218,7 @@ public final class Query {
    */
   public Query startAfter(Entry entry) {
     Query query = new Query(this);
-    query.startAfter = entry;
+    query.startAfter = Objects.requireNonNull(entry, "entry");
     return query;
   }
 
@@ -267,6 +272,15 @@ public final class Query {
    * The message of the query. Throws INVALID_QUERY if the place of {@code startAfter} is not known.
    */
   io.github.datastore.v1.Query message() {
+    io.github.datastore.v1.Query.Builder message = selection();
+    if (startAfter != null) {
+      message.setStartAfter(position());
+    }
+    return message.build();
+  }
+
+  /** The message without {@code startAfter}. */
+  private io.github.datastore.v1.Query.Builder selection() {
     io.github.datastore.v1.Query.Builder message =
         io.github.datastore.v1.Query.newBuilder()
             .setKey(key.message())
@@ -279,10 +293,7 @@ public final class Query {
     filters.forEach(filter -> message.addFilters(filter.message()));
     orders.forEach(order -> message.addOrders(message(order)));
     limit.ifPresent(message::setLimit);
-    if (startAfter != null) {
-      message.setStartAfter(position());
-    }
-    return message.build();
+    return message;
   }
 
   static Order message(String order) {
@@ -335,6 +346,7 @@ public final class Query {
 
   @Override
   public String toString() {
-    return message().toString();
+    String after = startAfter == null ? "" : " after " + startAfter.key();
+    return OneLine.of("Query", selection()) + after;
   }
 }

@@ -1,5 +1,6 @@
 package io.github.datastore.client;
 
+import java.util.Objects;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -15,6 +16,12 @@ record Target(String host, int port, boolean isSecure) {
    * grpcs://HOST:PORT}.
    */
   static Target of(String address) {
+    Objects.requireNonNull(address, "addresses");
+    if (address.contains(",")) {
+      throw Reason.CONFIG.exception(
+          "'%s' is not one address; several are several arguments, e.g. connect(\"%s\")"
+              .formatted(address, String.join("\", \"", address.split("\\s*,\\s*"))));
+    }
     Matcher match = ADDRESS.matcher(address);
     if (match.matches()) {
       int port = match.group(3) == null ? DEFAULT_PORT : Integer.parseInt(match.group(3));

@@ -1,5 +1,6 @@
 package io.github.datastore.client;
 
+import java.util.Objects;
 import java.util.Optional;
 
 /**
@@ -11,6 +12,19 @@ import java.util.Optional;
  */
 public record Touch(Key key, Optional<Condition> condition, Optional<Expiry> expiry)
     implements Write {
+  /**
+   * A touch with all of its parts.
+   *
+   * @param key the key of the entry
+   * @param condition what must hold; not null
+   * @param expiry when the entry expires; not null
+   */
+  public Touch {
+    Objects.requireNonNull(key, "key");
+    Objects.requireNonNull(condition, "condition");
+    Objects.requireNonNull(expiry, "expiry");
+  }
+
   /**
    * Makes an entry permanent.
    *
@@ -28,7 +42,7 @@ public record Touch(Key key, Optional<Condition> condition, Optional<Expiry> exp
    * @return the write
    */
   public Touch when(Condition condition) {
-    return new Touch(key, Optional.of(condition), expiry);
+    return new Touch(key, Optional.of(Objects.requireNonNull(condition, "condition")), expiry);
   }
 
   /**
@@ -38,6 +52,6 @@ public record Touch(Key key, Optional<Condition> condition, Optional<Expiry> exp
    * @return the write
    */
   public Touch expires(Expiry expiry) {
-    return new Touch(key, condition, Optional.of(expiry));
+    return new Touch(key, condition, Optional.of(Objects.requireNonNull(expiry, "expiry")));
   }
 }

@@ -2,6 +2,7 @@ package io.github.datastore.client;
 
 import com.google.protobuf.ByteString;
 import io.github.datastore.v1.WatchRequest;
+import java.util.Objects;
 
 /** What to watch, and from when on. Immutable: each method returns a watch with one part more. */
 public final class Watch {
@@ -19,6 +20,7 @@ public final class Watch {
    * @return the watch
    */
   public static Watch of(Query query) {
+    Objects.requireNonNull(query, "query");
     io.github.datastore.v1.Query message = query.message();
     boolean hasMore =
         message.hasLimit()
@@ -51,10 +53,16 @@ public final class Watch {
    * @return the watch
    */
   public Watch from(byte[] token) {
+    Objects.requireNonNull(token, "token");
     return new Watch(message.toBuilder().setResumeToken(ByteString.copyFrom(token)));
   }
 
   WatchRequest message() {
     return message;
+  }
+
+  @Override
+  public String toString() {
+    return OneLine.of("Watch", message);
   }
 }

@@ -4,14 +4,17 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.datastore.v1.Position;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Consumer;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
@@ -73,6 +76,7 @@ class ArgumentsTest {
         of(Reason.CONFIG, () -> Client.connect()),
         of(Reason.CONFIG, () -> Client.connect("http://localhost:1")),
         of(Reason.CONFIG, () -> Client.connect("localhost:65536")),
+        of(Reason.CONFIG, () -> Client.connect("a:1,b:2")),
         of(Reason.CONFIG, () -> Client.connect("grpc://a:1", "grpcs://b:1")),
         of(Reason.CONFIG, () -> Client.builder("grpc://a:1").ca(Path.of("ca.pem")).connect()),
         of(Reason.CONFIG, () -> Client.builder("grpcs://a:1").ca(Path.of("missing.pem")).connect()),
@@ -93,6 +97,123 @@ class ArgumentsTest {
     DatastoreException error = assertThrows(DatastoreException.class, call);
     assertEquals(reason, error.reason());
     assertFalse(error.getMessage().isBlank());
+  }
+
+  private static Arguments ofNull(String name, Executable call) {
+    return Arguments.of(name, call);
+  }
+
+  private static Executable with(Consumer<Client> call) {
+    return () -> {
+      try (Client client = Client.connect("localhost:1")) {
+        call.accept(client);
+      }
+    };
+  }
+
+  static Stream<Arguments> nulls() {
+    List<Key> nullKey = Collections.singletonList(null);
+    return Stream.of(
+        ofNull("text", () -> Key.of(null)),
+        ofNull("part", () -> KEY.child(null)),
+        ofNull("key", () -> Put.of(null, 1)),
+        ofNull("condition", () -> Put.of(KEY, 1).when(null)),
+        ofNull("expiry", () -> Put.of(KEY, 1).expires(null)),
+        ofNull("expiry", () -> new Put(KEY, 1, Optional.empty(), null)),
+        ofNull("key", () -> Delete.of(null)),
+        ofNull("condition", () -> Delete.of(KEY).when(null)),
+        ofNull("key", () -> Touch.of(null)),
+        ofNull("condition", () -> Touch.of(KEY).when(null)),
+        ofNull("expiry", () -> Touch.of(KEY).expires(null)),
+        ofNull("key", () -> Patch.of(null)),
+        ofNull("path", () -> Patch.of(KEY).set(null, 1)),
+        ofNull("path", () -> Patch.of(KEY).remove(null)),
+        ofNull("number", () -> Patch.of(KEY).increment("a", null)),
+        ofNull("values", () -> Patch.of(KEY).append("a", null)),
+        ofNull("condition", () -> Patch.of(KEY).when(null)),
+        ofNull("expiry", () -> Patch.of(KEY).expires(null)),
+        ofNull("duration", () -> Expiry.in(null)),
+        ofNull("instant", () -> Expiry.at(null)),
+        ofNull("key", () -> new Entry(null, 1)),
+        ofNull("key", () -> Query.of((Key) null)),
+        ofNull("key", () -> Query.of((String) null)),
+        ofNull("filter", () -> QUERY.filter(null)),
+        ofNull("orders", () -> QUERY.order("a", null)),
+        ofNull("fields", () -> QUERY.fields("a", null)),
+        ofNull("entry", () -> QUERY.startAfter(null)),
+        ofNull("field", () -> Filter.eq(null, 1)),
+        ofNull("operator", () -> Filter.of("a", null, 1)),
+        ofNull("filter", () -> Filter.not(null)),
+        ofNull("filters", () -> Filter.and(Filter.exists("a"), null)),
+        ofNull("query", () -> Watch.of(null)),
+        ofNull("token", () -> Watch.of(QUERY).from(null)),
+        ofNull("query", () -> Aggregate.of(null)),
+        ofNull("name", () -> Aggregate.of(QUERY).count(null)),
+        ofNull("field", () -> Aggregate.of(QUERY).sum(null, "n")),
+        ofNull("fields", () -> Aggregate.of(QUERY).groupBy("a", null)),
+        ofNull("orders", () -> Aggregate.of(QUERY).order("a", null)),
+        ofNull("addresses", () -> Client.connect("a:1", null)),
+        ofNull("file", () -> Client.builder("a:1").ca(null)),
+        ofNull("token", () -> Client.builder("a:1").token(null)),
+        ofNull("timeout", () -> Client.builder("a:1").timeout(null)),
+        ofNull("timeout", () -> Client.builder("a:1").queryTimeout(null)),
+        ofNull("key", with(client -> client.get(null))),
+        ofNull("key", with(client -> client.getEntryAsync(null))),
+        ofNull("key", with(client -> client.contains(null))),
+        ofNull("key", with(client -> client.put(null, 1))),
+        ofNull("put", with(client -> client.put(null))),
+        ofNull("delete", with(client -> client.delete((Delete) null))),
+        ofNull("patch", with(client -> client.patch(null))),
+        ofNull("touch", with(client -> client.touch(null))),
+        ofNull("function", with(client -> client.update(KEY, null))),
+        ofNull("keys", with(client -> client.batchGet(null))),
+        ofNull("keys", with(client -> client.batchGet(nullKey))),
+        ofNull("writes", with(client -> client.batchWrite(null))),
+        ofNull("query", with(client -> client.query(null))),
+        ofNull("query", with(client -> client.listEntries(null, 1))),
+        ofNull("after", with(client -> client.listEntries(QUERY, 1, null))),
+        ofNull("aggregate", with(client -> client.aggregate(null))),
+        ofNull("query", with(client -> client.watch((Query) null))),
+        ofNull("watch", with(client -> client.watch((Watch) null))));
+  }
+
+  @ParameterizedTest
+  @MethodSource
+  void nulls(String name, Executable call) {
+    assertEquals(name, assertThrows(NullPointerException.class, call).getMessage());
+  }
+
+  @Test
+  void severalAddressesInOneTextAreToldHowToBeGiven() {
+    DatastoreException error =
+        assertThrows(DatastoreException.class, () -> Client.connect("a:1, b:2"));
+    assertTrue(error.getMessage().contains("connect(\"a:1\", \"b:2\")"), error.getMessage());
+  }
+
+  @Test
+  void whatIsAskedForIsShown() {
+    assertEquals("exists", Condition.exists().toString());
+    assertEquals("absent", Condition.absent().toString());
+    assertEquals("version 3", Condition.version(3).toString());
+    assertEquals("in PT1H30M", Expiry.in(Duration.ofMinutes(90)).toString());
+    assertEquals(
+        "at 2026-12-31T00:00:00Z", Expiry.at(Instant.parse("2026-12-31T00:00:00Z")).toString());
+    assertEquals(
+        "Patch[key { text: \"/a\" } changes { field_path: \"n\" increment { int64_value: 1 } }]"
+            + " when exists expires in PT1S",
+        Patch.of(KEY)
+            .increment("n", 1)
+            .when(Condition.exists())
+            .expires(Expiry.in(Duration.ofSeconds(1)))
+            .toString());
+    assertEquals("Patch[key { text: \"/é\" }]", Patch.of(Key.of("/é")).toString());
+    assertEquals(
+        "Watch[query { key { text: \"/a\" } scope: QUERY_SCOPE_COLLECTION"
+            + " view: QUERY_VIEW_ENTRIES } initial: true]",
+        Watch.of(QUERY).withInitial().toString());
+    assertTrue(Aggregate.of(QUERY).count("n").toString().startsWith("Aggregate[query {"));
+    assertTrue(QUERY.order("n").startAfter(new Entry(KEY, null)).toString().endsWith("] after /a"));
+    assertTrue(Filter.exists("n").toString().contains("\"n\""));
   }
 
   @Test

@@ -52,15 +52,16 @@ public final class Operations {
   private static void run(Client client) {
     // [put]
     Key samedan = Key.of("/Airport:LSZS");
-    client.put(
-        samedan, Map.of("name", "Samedan", "code", "LSZS", "country", "CH", "elevation", 5600));
+    Map<String, Object> airport =
+        Map.of("name", "Samedan", "code", "LSZS", "country", "CH", "elevation", 5600);
+    client.put(samedan, airport);
     // [/put]
     System.out.println("put " + samedan);
 
     // [get]
-    Optional<Entry> airport = client.getEntry(samedan); // empty if there is none
+    Optional<Object> found = client.get(samedan); // empty if there is none
     // [/get]
-    System.out.println("get " + airport.orElseThrow().field("name"));
+    System.out.println("get " + ((Map<?, ?>) found.orElseThrow()).get("name"));
 
     client.put(Key.of("/Airport:XXXX"), Map.of("name", "Nowhere"));
     // [delete]
@@ -82,12 +83,12 @@ public final class Operations {
     // [batch_get]
     List<Key> keys =
         Stream.of("LSZH", "EDDF", "XXXX").map(code -> Key.of("/Airport:" + code)).toList();
-    List<ReadResult> found = client.batchGet(keys);
+    List<ReadResult> reads = client.batchGet(keys);
     // [/batch_get]
     System.out.println(
         "batch_get "
             + joined(
-                found, read -> read.orElseThrow().map(entry -> entry.field("code")).orElse("-")));
+                reads, read -> read.orElseThrow().map(entry -> entry.field("code")).orElse("-")));
 
     // [query]
     Query low = Query.of("/Airport").filter("elevation", "<", 5000).order("-elevation").limit(2);
@@ -101,11 +102,10 @@ public final class Operations {
     String reason = "";
     // [condition]
     try {
-      client.put(Put.of(samedan, Map.of("name", "Samedan")).when(Condition.absent()));
-    } catch (ConditionFailedException error) {
+      client.put(Put.of(samedan, airport).when(Condition.absent()));
+    } catch (ConditionFailedException error) { // it is there already
       reason = error.reason().name();
-      client.put(
-          Put.of(samedan, airport.orElseThrow().value()).when(Condition.version(error.version())));
+      client.put(Put.of(samedan, airport).when(Condition.version(error.version())));
     }
     // [/condition]
     System.out.println("condition " + reason);
@@ -118,10 +118,10 @@ public final class Operations {
 
     // [expiry]
     Expiry inAnHour = Expiry.in(Duration.ofHours(1));
-    Metadata session =
-        client.put(Put.of(Key.of("/Session:1"), "token").expires(inAnHour)).orElseThrow();
+    Put session = Put.of(Key.of("/Session:1"), Map.of("user", "ada")).expires(inAnHour);
+    Metadata stored = client.put(session).orElseThrow();
     // [/expiry]
-    System.out.println("expiry " + session.expireTime().isPresent());
+    System.out.println("expiry " + stored.expireTime().isPresent());
 
     // [aggregate]
     List<Map<String, Object>> rows =

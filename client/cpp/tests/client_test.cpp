@@ -372,6 +372,33 @@ pb::WatchResponse change(int version, const std::string& token) {
   return response;
 }
 
+TEST(Calls, ThatAreInProgressEndWhenTheClientIsClosed) {
+  ScriptedServer server;
+  std::promise<void> got, queried;
+  server.get = [&](grpc::ServerContext* context, auto&, auto&) {
+    got.set_value();
+    while (!context->IsCancelled()) std::this_thread::yield();
+    return grpc::Status::CANCELLED;
+  };
+  server.query = [&](grpc::ServerContext* context, auto&, grpc::ServerWriter<pb::QueryResponse>& writer) {
+    writer.Write(entries(0, 1));
+    queried.set_value();
+    while (!context->IsCancelled()) std::this_thread::yield();
+    return grpc::Status::CANCELLED;
+  };
+  Client client(server.start());
+  QueryStream stream = client.query(Query("/a"));
+  EXPECT_TRUE(stream.next().has_value());
+  std::thread closer([&] {
+    got.get_future().get();
+    queried.get_future().get();
+    client.close();
+  });
+  EXPECT_EQ(error_of([&] { client.get("/a"); }).reason(), Reason::datastore_closed);
+  EXPECT_EQ(error_of([&] { stream.next(); }).reason(), Reason::datastore_closed);
+  closer.join();
+}
+
 TEST(Watches, GiveTheChangesOfABatchTogetherAndContinueByTheirToken) {
   ScriptedServer server;
   std::vector<std::string> tokens;
@@ -415,4 +442,20 @@ TEST(Watches, ThatHaveFallenBehindSaySo) {
 }
 
 }  // namespace
+TEST(Watches, KeepWhatComesWithTheirFirstMessage) {
+  ScriptedServer server;
+  server.watch = [&](grpc::ServerContext* context, auto&, grpc::ServerWriter<pb::WatchResponse>& writer) {
+    writer.Write(change(1, "t1"));
+    while (!context->IsCancelled()) std::this_thread::yield();
+    return grpc::Status::CANCELLED;
+  };
+  Client client(server.start());
+  WatchStream watch = client.watch(Query("/a"), {.token = "t0"});
+  EXPECT_EQ(watch.token(), "t0");
+  const auto batch = watch.next();
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_EQ(batch->changes.at(0).version, 1);
+  EXPECT_EQ(watch.token(), "t1");
+}
+
 }  // namespace datastore

@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from datastore_client import connect
 from datastore_server.config import load_config, tiers_of
 from datastore_server.server_config import load_server
 from tests.support import clusters
+from tests.support.commands import server_process
 from tests.support.local_clusters import Running, cluster
 from tests.support.waiting import PATIENCE_S
 from tools import client_pages
@@ -32,13 +34,13 @@ README, BACKENDS, SERVING = ROOT / "README.md", ROOT / "docs/backends.md", ROOT 
 CLIENTS = ROOT / "docs/clients.md"
 TIERS, MONITORING, SECURITY = ROOT / "docs/tiers.md", ROOT / "docs/monitoring.md", ROOT / "docs/security.md"
 #: Pages with examples at the prompt of Python, which run in one session a page.
-AT_THE_PROMPT = [page for page in PAGES if "```pycon" in page.read_text()]
+AT_THE_PROMPT = [page for page in PAGES if "```pycon" in page.read_text() and page != CLIENTS]
 #: Languages and the pages that have them; `text` is for pictures and messages.
 EXPECTED = {
     # Run by tests/clients, as are those of CLIENTS.
     "go": [ROOT / "docs/protocol.md"],
     "typescript": [ROOT / "docs/protocol.md"],
-    "pycon": AT_THE_PROMPT,
+    "pycon": [*AT_THE_PROMPT, CLIENTS],
     "python": [README, BACKENDS, ROOT / "docs/collections.md"],
     "sh": [
         README,
@@ -118,8 +120,18 @@ def test_the_prompt_examples_of_a_page_print_what_it_shows(
     for text in blocks(page, "toml")[:1]:
         # The file that the page names.
         (tmp_path / "stores.toml").write_text(text)
+    check_prompt(page, {})
+
+
+def test_the_prompt_examples_of_clients_print_what_the_page_shows() -> None:
+    with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready, connect(ready["url"]) as store:
+        check_prompt(CLIENTS, {"store": store})
+
+
+def check_prompt(page: Path, names: dict[str, Any]) -> None:
+    """Run the examples at the prompt of a page, in one session that begins with these names."""
     text = "\n".join(blocks(page, "pycon"))
-    example = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    example = doctest.DocTestParser().get_doctest(text, names, page.name, str(page), 0)
     result = doctest.DocTestRunner().run(example)
     assert (result.failed, result.attempted > 5) == (0, True)
 

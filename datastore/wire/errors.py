@@ -194,15 +194,15 @@ def status_to_error(status: status_pb2.Status) -> DatastoreError:
     info = _detail(status, error_details_pb2.ErrorInfo)
     is_ours = info is not None and info.domain == DOMAIN
     kind = _BY_REASON.get(info.reason) if is_ours else None
+    retry = _detail(status, error_details_pb2.RetryInfo)
+    if kind is None and retry is not None and _BY_CODE.get(status.code) is LimitExceededError:
+        kind = OverloadedError
     error = _by_code(status.code, status.message) if kind is None else kind(status.message)
     if is_ours:
         _restore(error, info.metadata)
     request = _detail(status, error_details_pb2.RequestInfo)
     if request is not None and is_request_id(request.request_id):
         error.request_id = request.request_id
-    retry = _detail(status, error_details_pb2.RetryInfo)
-    if retry is not None and type(error) is LimitExceededError and not is_ours:
-        error = OverloadedError(status.message)
     if retry is not None and isinstance(error, UnavailableError):
         error.retry_after_s = min(max(0.0, retry.retry_delay.seconds + retry.retry_delay.nanos / _NANOS), _LONGEST_S)
     return error

@@ -137,19 +137,34 @@ BY_CODE = {
 }
 
 
+#: Any other reason is treated like a status without one.
+REASONS = frozenset(
+    """
+    BATCH_ABORTED CHANGES_EXPIRED CIRCULAR_LINK CONDITION_FAILED CONFIG CORRUPT_DATA CURSOR_REUSE
+    CURSOR_RUNNING DATASTORE DATASTORE_CLOSED DEADLINE_EXCEEDED INTERNAL INVALID INVALID_KEY
+    INVALID_QUERY INVALID_TOKEN INVALID_VALUE LIMIT_EXCEEDED NO_STORES OVERLOADED PERMISSION_DENIED
+    PLACEMENT QUERY_NOT_SUPPORTED REQUEST_FORGOTTEN STORE STORE_FORMAT STORE_FULL STORE_LOCKED
+    TRUNCATED_STREAM UNAUTHENTICATED UNAVAILABLE UNSUPPORTED UNSUPPORTED_TYPE WRONG_SHARD
+    """.split()
+)
+
+
 def error_of(status):
-    code = grpc_code(status.code)
-    reason, facts = BY_CODE.get(code, "DATASTORE"), {}
+    facts, reason, is_busy = {}, None, False
     for packed in status.details:
         if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             info = error_details_pb2.ErrorInfo.FromString(packed.value)
-            reason, facts = info.reason, dict(info.metadata)
+            if info.domain == "datastore":
+                reason = info.reason if info.reason in REASONS else None
+                facts |= info.metadata
         if packed.Is(error_details_pb2.RequestInfo.DESCRIPTOR):
             facts["request_id"] = error_details_pb2.RequestInfo.FromString(packed.value).request_id
         if packed.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
             delay = error_details_pb2.RetryInfo.FromString(packed.value).retry_delay
             facts["retry_after_ms"] = str(delay.ToMilliseconds())
-    return DatastoreError(reason, status.message, **facts)
+            is_busy = grpc_code(status.code) == "RESOURCE_EXHAUSTED"
+    by_code = "OVERLOADED" if is_busy else BY_CODE.get(grpc_code(status.code), "DATASTORE")
+    return DatastoreError(reason or by_code, status.message, **facts)
 
 
 def grpc_code(number):

@@ -80,6 +80,13 @@ def test_resource_exhausted_of_a_foreign_server_is_overload_if_it_says_when_to_r
     assert getattr(found, "retry_after_s", None) == retry_after_s
 
 
+def test_an_unknown_reason_of_ours_is_overload_if_it_says_when_to_retry():
+    status = error_to_status(errors.OverloadedError("busy", retry_after_s=0.25))
+    status.details[0].Pack(error_details_pb2.ErrorInfo(reason="OF_A_LATER_RELEASE", domain="datastore"))
+    found = status_to_error(status)
+    assert (type(found), found.retry_after_s) == (errors.OverloadedError, 0.25)
+
+
 def test_a_limit_of_ours_is_never_taken_for_overload():
     status = error_to_status(errors.LimitExceededError("too many", limit="filters", maximum=64))
     status.details.add().Pack(error_details_pb2.RetryInfo())

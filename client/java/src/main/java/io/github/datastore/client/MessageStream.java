@@ -6,10 +6,7 @@ import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 import java.util.ArrayDeque;
 import java.util.Queue;
-import java.util.concurrent.BlockingQueue;
-import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
@@ -26,11 +23,11 @@ final class MessageStream<Q, A> implements AutoCloseable {
   private final RetryPolicy policy;
   private final Connection.Sent sent = new Connection.Sent();
   private final ClientCall<Q, A> call;
-  private final BlockingQueue<Runnable> tasks = new LinkedBlockingQueue<>();
+  private final ReaderTasks tasks = new ReaderTasks();
   private final Queue<A> received = new ArrayDeque<>();
   private final Semaphore place;
   private final AtomicBoolean isClosed = new AtomicBoolean();
-  private End end;
+  private volatile End end;
 
   private record End(Status status, Metadata trailers) {}
 
@@ -39,7 +36,7 @@ final class MessageStream<Q, A> implements AutoCloseable {
     place = connection.takeStream();
     this.connection = connection;
     this.policy = policy;
-    call = connection.stream(method, policy, sent, tasks::add);
+    call = connection.stream(method, policy, sent, tasks);
     call.start(new Listener(), connection.headers());
     call.request(AHEAD);
     call.sendMessage(request);
@@ -55,10 +52,7 @@ final class MessageStream<Q, A> implements AutoCloseable {
   A next(RetryPolicy limit) {
     try {
       while (received.isEmpty() && end == null) {
-        Runnable task = tasks.poll(limit.leftNanos(), TimeUnit.NANOSECONDS);
-        if (task != null) {
-          task.run();
-        } else if (limit.isOver()) {
+        if (!tasks.runNext(limit.leftNanos()) && limit.isOver()) {
           close();
           throw Failures.late(connection.server(), limit.timeout());
         }
@@ -85,6 +79,7 @@ final class MessageStream<Q, A> implements AutoCloseable {
   public void close() {
     if (isClosed.compareAndSet(false, true)) {
       call.cancel("the reader left", null);
+      tasks.close();
       place.release();
     }
   }
@@ -92,7 +87,9 @@ final class MessageStream<Q, A> implements AutoCloseable {
   private final class Listener extends ClientCall.Listener<A> {
     @Override
     public void onMessage(A message) {
-      received.add(message);
+      if (!isClosed.get()) {
+        received.add(message);
+      }
     }
 
     @Override

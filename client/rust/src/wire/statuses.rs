@@ -43,7 +43,7 @@ impl From<Status> for Error {
         let retry: Option<RetryInfo> = detail(&status, "google.rpc.RetryInfo");
         let mut error = match reason {
             Some(reason) => Error::new(reason, status.message.as_str()),
-            None if status.code == Code::ResourceExhausted as i32 && info.is_none() && retry.is_some() => {
+            None if status.code == Code::ResourceExhausted as i32 && retry.is_some() => {
                 Error::new(Reason::Overloaded, status.message.as_str())
             }
             None => by_code(Code::from_i32(status.code), &status.message),

@@ -13,6 +13,10 @@ export default tseslint.config({ ignores: ["dist/", "gen/"] }, eslint.configs.re
       "error",
       { allowForKnownSafeCalls: [{ from: "package", name: ["test", "suite"], package: "node:test" }] },
     ],
+    // An object of a `type` can be put, of an interface not: others might add members to it.
+    "@typescript-eslint/consistent-type-definitions": "off",
+    // What a parameter means is part of a signature.
+    "@typescript-eslint/unified-signatures": ["error", { ignoreDifferentlyNamedParameters: true }],
     // Numbers in texts are what they look like.
     "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
     // For indexes that are within bounds, which types do not show.

@@ -6,13 +6,12 @@ import { connect, count, DatastoreError, Patch, Query, Write } from "datastore-g
 const client = connect(process.argv[2] ?? "127.0.0.1:7420");
 // [/connect]
 
-interface Airport {
-  readonly [name: string]: string | bigint;
+type Airport = {
   readonly name: string;
   readonly code: string;
   readonly country: string;
   readonly elevation: bigint;
-}
+};
 
 const zurich: Airport = { name: "Zurich", code: "LSZH", country: "CH", elevation: 1416n };
 const frankfurt: Airport = { name: "Frankfurt", code: "EDDF", country: "DE", elevation: 364n };
@@ -88,7 +87,7 @@ const metadata = await client.put("/Session:1", { user: "ada" }, { expiry: { inM
 console.log("expiry", metadata?.expireTime !== undefined);
 
 // [aggregate]
-const groups = await client.aggregate("/Airport", [count()], { groupBy: ["country"] });
+const groups = await client.aggregate("/Airport", [count("airports")], { groupBy: ["country"] });
 const counts = groups.map(({ group, values }) => `${group[0] as string}=${values[0] as bigint}`);
 // [/aggregate]
 console.log("aggregate", ...counts);

@@ -16,15 +16,21 @@ export interface Address {
 /**
  * An address of its text: `HOST`, `HOST:PORT`, or a URL with `grpc://` or, for TLS, `grpcs://`.
  *
- * Fails with CONFIG for any other text.
+ * Fails with CONFIG for any other text, and for `grpc://` if it is to be secure.
  */
 export function parseAddress(text: string, isSecure: boolean): Address {
   const [, scheme, host, port] =
     /^(?:(grpcs?):\/\/)?(\[[0-9A-Fa-f:.]+\]|[^\s:/?#@[\]]+)(?::(\d{1,5}))?\/?$/.exec(text) ?? [];
+  if (text.includes(",")) {
+    throw config(`give several addresses as an array: ${JSON.stringify(text.split(","))}`);
+  }
   if (host === undefined || Number(port ?? DEFAULT_PORT) > 65_535 || Number(port ?? DEFAULT_PORT) === 0) {
     throw config(
       `${JSON.stringify(text)} is not an address: write HOST:PORT, grpc://HOST:PORT or, for TLS, grpcs://HOST:PORT`,
     );
+  }
+  if (isSecure && scheme === "grpc") {
+    throw config(`${text} is without TLS, and tls asks for it: write grpcs://, or leave out tls`);
   }
   return {
     text: `${host}:${port ?? DEFAULT_PORT}`,

@@ -36,33 +36,32 @@ export interface Aggregation {
   readonly as?: string | undefined;
 }
 
-interface Named {
-  readonly as?: string | undefined;
-}
-
-/** How many entries there are; with a field, how many have it, null left out. A bigint. */
-export function count(field?: string, { as }: Named = {}): Aggregation {
-  return { function: "COUNT", field, as };
+/** How many entries there are, a bigint. */
+export function count(name?: string): Aggregation;
+/** How many entries have a field, null left out. */
+export function count(field: string, name: string): Aggregation;
+export function count(first?: string, name?: string): Aggregation {
+  return { function: "COUNT", ...(name === undefined ? { as: first } : { field: first, as: name }) };
 }
 
 /** The exact sum of the numbers in a field, rounded once: a bigint if all are and it fits, otherwise a number. */
-export function sum(field: string, { as }: Named = {}): Aggregation {
-  return { function: "SUM", field, as };
+export function sum(field: string, name?: string): Aggregation {
+  return { function: "SUM", field, as: name };
 }
 
 /** The exact mean of the numbers in a field, rounded once; null without any. */
-export function avg(field: string, { as }: Named = {}): Aggregation {
-  return { function: "AVG", field, as };
+export function avg(field: string, name?: string): Aggregation {
+  return { function: "AVG", field, as: name };
 }
 
 /** The first value of a field in the total order, null left out; null without any. */
-export function min(field: string, { as }: Named = {}): Aggregation {
-  return { function: "MIN", field, as };
+export function min(field: string, name?: string): Aggregation {
+  return { function: "MIN", field, as: name };
 }
 
 /** The last value of a field in the total order, null left out; null without any. */
-export function max(field: string, { as }: Named = {}): Aggregation {
-  return { function: "MAX", field, as };
+export function max(field: string, name?: string): Aggregation {
+  return { function: "MAX", field, as: name };
 }
 
 /** The options of an aggregate. */
@@ -125,7 +124,7 @@ function requestOf(query: Query, aggregations: readonly Aggregation[], options: 
   const names = [...groupBy.map((path) => checkedPath(path)), ...computed.map(({ name }) => checkedPath(name))];
   checkLimit("fields", FIELDS, names.length, "an aggregate has", "fields and values");
   const twice = names.find((name, at) => names.indexOf(name) < at);
-  if (twice !== undefined) throw invalid(`each group would have ${twice} twice: name values with as`, "aggregations");
+  if (twice !== undefined) throw invalid(`each group would have ${twice} twice: name the values`, "aggregations");
   const sortings = orders.map(sortingOf);
   const unknown = sortings.find(({ path }) => !names.includes(path));
   if (unknown) throw invalid(`groups have ${names.join(", ")}, and cannot be sorted by ${unknown.path}`, "orders");

@@ -76,7 +76,7 @@ export function encodeEntry(key: Key, value: ValueInput): Uint8Array<ArrayBuffer
       `an entry has at most ${ENTRY_BYTES} bytes, and ${key.text} has ${size}`,
       {
         limit: "entry_bytes",
-        maximum: BigInt(ENTRY_BYTES),
+        maximum: ENTRY_BYTES,
       },
     );
   }

@@ -52,11 +52,11 @@ export interface ErrorDetails {
   /** The limit that was exceeded, named as in `Limits`. */
   readonly limit?: string;
   /** The value of that limit. */
-  readonly maximum?: bigint;
+  readonly maximum?: number;
   /** The current version of the entry whose condition failed; not set if it is absent. */
   readonly version?: bigint;
   /** The place of the write that failed in an atomic batch. */
-  readonly index?: bigint;
+  readonly index?: number;
   /** The shard that owns the key. */
   readonly owner?: string;
   /** The placement epoch of the node that refused the key. */

@@ -42,7 +42,7 @@ const TLS_WORDS: Readonly<Record<string, string>> = {
 };
 const ENDED_TLS =
   "it ended the TLS handshake; it may demand a certificate, tls.cert and tls.key, of an authority that it trusts";
-const ENDED_PLAIN = "it closed the connection without a word: if it uses TLS, its address begins with grpcs://";
+const ENDED_PLAIN = "it closed the connection without an error: if it uses TLS, its address begins with grpcs://";
 
 /** How Connect's messages begin for an answer that cannot be parsed, is truncated or missing, or is several. */
 const NOT_AN_ANSWER = /^(parse binary|protocol error: (incomplete|promised|missing output|received extra))/;

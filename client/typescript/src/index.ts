@@ -13,7 +13,10 @@ export type { Pem, TlsOptions } from "./tls.js";
 
 /** How to connect. */
 export interface ConnectOptions extends ClientOptions {
-  /** TLS: true to trust the authorities of Node.js, or files. An address with `grpcs://` has it anyway. */
+  /**
+   * TLS: true to trust the authorities of Node.js, or files. An address with `grpcs://` has it anyway, and with
+   * `grpc://` never.
+   */
   readonly tls?: boolean | TlsOptions | undefined;
   /** Send the token over a connection without TLS to another machine, where anyone on the way can read it. */
   readonly insecure?: boolean | undefined;

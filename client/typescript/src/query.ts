@@ -280,7 +280,7 @@ export function checkLimit(limit: string, maximum: number, count: number, what: 
   if (count <= maximum) return;
   throw new DatastoreError("LIMIT_EXCEEDED", `${what} at most ${maximum} ${of}, and this one ${count}`, {
     limit,
-    maximum: BigInt(maximum),
+    maximum,
   });
 }
 

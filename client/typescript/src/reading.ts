@@ -26,10 +26,9 @@ interface ReadOptions extends CallOptions {
 
 /** How many items the server takes in a message, if it refused a larger one for that. */
 export function fewerItems(error: DatastoreError, items: number): number | undefined {
-  const { limit, maximum = 0n } = error.details;
-  return error.reason === "LIMIT_EXCEEDED" && limit === "batch_items" && maximum > 0n && maximum < items
-    ? Number(maximum)
-    : undefined;
+  const { limit, maximum = 0 } = error.details;
+  const isFewer = limit === "batch_items" && maximum > 0 && maximum < items;
+  return error.reason === "LIMIT_EXCEEDED" && isFewer ? maximum : undefined;
 }
 
 /** Fails with CORRUPT_DATA unless a server has answered each item. */

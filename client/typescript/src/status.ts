@@ -7,7 +7,8 @@ import { DatastoreError, REASONS, type ErrorDetails, type Reason } from "./error
 
 const DOMAIN = "datastore";
 const TEXTS = ["shard", "field", "path", "limit", "owner", "right", "incident"] as const;
-const NUMBERS = ["maximum", "version", "index", "epoch"] as const;
+const NUMBERS = ["maximum", "index"] as const;
+const INTEGERS = ["version", "epoch"] as const;
 const NUMBER = /^[0-9]{1,19}$/;
 const REQUEST_ID = /^[A-Za-z0-9][A-Za-z0-9._:@/+=-]{0,63}$/;
 /** The longest delay that a timer keeps. */
@@ -55,9 +56,10 @@ export function errorOf(status: Status, cause?: unknown): DatastoreError {
 }
 
 function factsOf(metadata: Readonly<Record<string, string>>): ErrorDetails {
-  const facts: Record<string, string | bigint> = {};
+  const facts: Record<string, string | number | bigint> = {};
   for (const name of TEXTS) if (metadata[name]) facts[name] = metadata[name];
-  for (const name of NUMBERS) if (NUMBER.test(metadata[name] ?? "")) facts[name] = BigInt(metadata[name] ?? "");
+  for (const name of NUMBERS) if (NUMBER.test(metadata[name] ?? "")) facts[name] = Number(metadata[name]);
+  for (const name of INTEGERS) if (NUMBER.test(metadata[name] ?? "")) facts[name] = BigInt(metadata[name] ?? "");
   return facts;
 }
 

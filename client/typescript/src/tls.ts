@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
 import { config } from "./addresses.js";
 
-/** A file in PEM: its name, or its contents as bytes. */
+/** A file in PEM: its name, or its contents as bytes or as text, which has a `-----BEGIN`. */
 export type Pem = string | URL | Uint8Array;
 
 /** What TLS needs. */
@@ -34,17 +34,23 @@ export function secureContext({ ca, cert, key }: TlsOptions): SecureContextOptio
       ...(context.ca && { ca: new X509Certificate(context.ca).toString() }),
     });
   } catch (error) {
-    const files = [ca, cert, key].filter((pem) => typeof pem === "string" || pem instanceof URL).join(", ");
-    throw config(`the certificates cannot be used: ${String(error)} (${files})`);
+    const files = [ca, cert, key].filter((pem) => pem !== undefined && !isContents(pem)).join(", ");
+    throw config(`the certificates cannot be used: ${String(error)}${files && ` (${files})`}`);
   }
   return context;
 }
 
 function contents(name: string, pem: Pem): Buffer {
-  if (pem instanceof Uint8Array) return Buffer.from(pem);
+  if (isContents(pem)) return Buffer.from(pem);
+  // It may be part of a key, which no message shows.
+  if (String(pem).includes("\n")) throw config(`tls.${name} is neither the name of a file nor PEM`);
   try {
     return readFileSync(pem);
   } catch (error) {
     throw config(`tls.${name}, the file ${String(pem)}, cannot be read: ${String(error)}`);
   }
+}
+
+function isContents(pem: Pem): pem is string | Uint8Array {
+  return pem instanceof Uint8Array || (typeof pem === "string" && pem.includes("-----BEGIN"));
 }

@@ -279,7 +279,7 @@ function changeBytes({ fieldPath = "", kind }: ChangeInit): number {
 }
 
 function aborted(index: number): DatastoreError {
-  const details = index > 0 ? { index: BigInt(index) } : {};
+  const details = index > 0 ? { index } : {};
   return new DatastoreError(
     "BATCH_ABORTED",
     `nothing was written, because the write at ${index} cannot be sent`,

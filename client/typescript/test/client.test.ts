@@ -2,13 +2,16 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
 import { after, before, suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
+import { rootCertificates } from "node:tls";
+import { inspect, promisify } from "node:util";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { DatastoreService } from "../gen/datastore/v1/service_pb.js";
-import { connect, Query, Write, type Client } from "../src/index.js";
+import { avg, connect, count, isDatastoreError, Query, sum, Write, type Client } from "../src/index.js";
+import { secureContext } from "../src/tls.js";
 import { startNode, type Running } from "./support.js";
 
 /** What docs/clients.md says that the sample prints. */
@@ -133,6 +136,16 @@ suite("on a node", () => {
     assert.equal(count, 2499);
   });
 
+  test("an aggregation has the field before the name, by which groups are sorted", async () => {
+    const [{ group, values } = assert.fail()] = await client.aggregate(
+      new Query("/K").limit(3),
+      [count("entries"), count("n", "numbers"), avg("n", "mean"), sum("n")],
+      { groupBy: ["name"], orders: ["-entries", "numbers", "mean", "sum(n)"] },
+    );
+    assert.deepEqual([group, values], [[null], [3n, 3n, 1, 3n]]);
+    await assert.rejects(client.aggregate("/K", [avg("n", { as: "mean" } as never)]), { reason: "INVALID_QUERY" });
+  });
+
   test("updates at once are all made", async () => {
     const increase = (value: unknown) => ({ n: ((value as { n: bigint } | undefined)?.n ?? 0n) + 1n });
     await Promise.all(Array.from({ length: 10 }, () => client.update("/Counter", increase)));
@@ -175,6 +188,9 @@ const REFUSED: readonly [what: string, make: () => Client, reason: string][] = [
   ["a path", () => connect("grpc://127.0.0.1/a"), "CONFIG"],
   ["a token without TLS", () => connect("db.example.com", { token: "t" }), "CONFIG"],
   ["a token with a space", () => connect("127.0.0.1", { token: "a b" }), "CONFIG"],
+  ["several addresses in one text", () => connect("a:1,b:2"), "CONFIG"],
+  ["several hosts in one text", () => connect("a,b"), "CONFIG"],
+  ["TLS for an address without it", () => connect("grpc://a", { tls: true }), "CONFIG"],
   ["a certificate without its key", () => connect("grpcs://a", { tls: { cert: "a.pem" } }), "CONFIG"],
   ["a file that is missing", () => connect("grpcs://a", { tls: { ca: "/no/such/ca.pem" } }), "CONFIG"],
   ["bytes that are not a certificate", () => connect("grpcs://a", { tls: { ca: Buffer.from("no") } }), "CONFIG"],
@@ -188,6 +204,23 @@ for (const [what, make, reason] of REFUSED) {
     assert.throws(make, { name: "DatastoreError", reason });
   });
 }
+
+test("several addresses in one text are told how to be given", () => {
+  assert.throws(() => connect("a:1,b:2"), { message: /as an array: \["a:1","b:2"\]/ });
+});
+
+test("a private key is taken as text, and is in no message", () => {
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const key = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  const [, secret] = key.split("\n") as [string, string];
+  const quiet = (error: Error) => isDatastoreError(error, "CONFIG") && !inspect(error).includes(secret);
+  for (const text of [key, `${secret}\n`, key.replaceAll("\n", "\\n")]) {
+    assert.throws(() => connect("grpcs://a", { tls: { cert: "/no/such/cert.pem", key: text } }), quiet);
+    assert.throws(() => connect("grpcs://a", { tls: { cert: text, key: text } }), quiet);
+  }
+  const pem = (text: string) => secureContext({ ca: text }).ca;
+  assert.deepEqual(pem(rootCertificates[0]!), Buffer.from(rootCertificates[0]!));
+});
 
 test("a token goes to this machine, over TLS, or where it is told to", () => {
   for (const address of ["localhost", "127.0.0.1:1", "[::1]:7420", "grpcs://db.example.com"]) {

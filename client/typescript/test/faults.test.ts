@@ -1,5 +1,6 @@
 // The client and servers that misbehave: each call ends, as an error of the client, and no write is made twice.
 
+import { create, toBinary } from "@bufbuild/protobuf";
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { suite, test, type TestContext } from "node:test";
@@ -12,7 +13,9 @@ import {
   QuerySummary_Reason,
   WatchResponseSchema,
 } from "../gen/datastore/v1/service_pb.js";
+import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.js";
 import { connect, DatastoreError, Write, type Client, type ClientOptions } from "../src/index.js";
+import { errorOf } from "../src/status.js";
 import { startScripted, statusOf, type Call, type Scripted } from "./scripted.js";
 
 /** A server and a client of it, which end with the test. */
@@ -392,4 +395,19 @@ test("a signal keeps nothing of the calls that it could have ended", async (cont
     names.map((name) => (signal as unknown as Record<symbol, unknown>)[name]).filter((kept) => kept),
     [],
   );
+});
+
+test("what an error counts is a number, which JSON can write, and what may be any 64 bits a bigint", () => {
+  const metadata = { limit: "entry_bytes", maximum: "3145728", index: "2" };
+  const error = (more: Record<string, string>) => {
+    const info = create(ErrorInfoSchema, {
+      domain: "datastore",
+      reason: "INVALID",
+      metadata: { ...metadata, ...more },
+    });
+    const detail = { typeUrl: "type.googleapis.com/google.rpc.ErrorInfo", value: toBinary(ErrorInfoSchema, info) };
+    return errorOf({ code: 3, message: "", details: [detail] }).details;
+  };
+  assert.equal(JSON.stringify(error({})), '{"limit":"entry_bytes","maximum":3145728,"index":2}');
+  assert.equal(error({ version: "9007199254740993" }).version, 9007199254740993n);
 });

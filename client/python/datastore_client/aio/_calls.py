@@ -240,13 +240,15 @@ class _Timeouts:
 
     def __init__(self) -> None:
         self._ends: dict[Waiter, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        #: Whether a timer is set. It holds the loop, which must not be held here: the loop is the key of this.
+        self._is_ticking = False
 
     def begin(self, waiter: Waiter, timeout_s: float, loop: asyncio.AbstractEventLoop) -> None:
         """Wake the waiter after this time, unless its wait ends before."""
         self._ends[waiter] = loop.time() + timeout_s
-        if self._timer is None:
-            self._timer = loop.call_later(TICK_S, self._tick)
+        if not self._is_ticking:
+            self._is_ticking = True
+            loop.call_later(TICK_S, self._tick)
 
     def end(self, waiter: Waiter) -> None:
         """Note that a wait has ended."""
@@ -258,7 +260,9 @@ class _Timeouts:
         for waiter, ends_at in self._ends.items():
             if ends_at <= now:
                 waiter.wake()
-        self._timer = loop.call_later(TICK_S, self._tick) if self._ends else None
+        self._is_ticking = bool(self._ends)
+        if self._is_ticking:
+            loop.call_later(TICK_S, self._tick)
 
 
 _timeouts: WeakKeyDictionary[asyncio.AbstractEventLoop, _Timeouts] = WeakKeyDictionary()

@@ -15,6 +15,7 @@ import ssl
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import grpc
@@ -59,7 +60,7 @@ class Faulty:
         self._released = asyncio.Semaphore(0)
         self.address = ""
         #: The requests of each method, as the JSON of protobuf, with `metadata` and `timeout_ms` of the call: that is
-        #: rounded up by gRPC, by one per cent at most.
+        #: rounded by gRPC, by three per cent at most.
         self.requests: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         #: How many `connections` there were, `cancelled` calls, `messages` sent, and times that a client was `full`.
         self.counts: Counter[str] = Counter()
@@ -190,8 +191,10 @@ class _Connection:
             response_type = GetMessageClass(descriptor.output_type)
             self._h2.send_headers(stream, _HEADERS)
             for message in answer.get("messages", ()):
+                # `raw` is the hex of a message that may not be one.
+                sent = framed(bytes.fromhex(message["raw"]) if "raw" in message else _response(response_type, message))
                 for _ in range(message.get("times", 1)):
-                    await self._send(stream, framed(_response(response_type, message)))
+                    await self._send(stream, sent)
             if answer.get("waits"):
                 await self._faulty.released()
             await self._end(stream, answer.get("then", "ok"))
@@ -237,17 +240,18 @@ class _Connection:
         found = status_of(status)
         trailers = [("grpc-status", str(found.code)), ("grpc-message", _percent_encoded(found.message))]
         if found.details:
+            found.code = status.get("code_in_details", found.code)
             details = base64.b64encode(found.SerializeToString()).rstrip(b"=").decode()
-            trailers.append(("grpc-status-details-bin", details))
+            trailers.append(("grpc-status-details-bin", status.get("details_text", details)))
         if self._h2.streams[stream].state_machine.headers_sent:
             self._h2.send_headers(stream, trailers, end_stream=True)
         else:
             self._h2.send_headers(stream, [*_HEADERS, *trailers], end_stream=True)
         await self._flush()
 
-    async def _reset(self, stream: int) -> None:
+    async def _reset(self, stream: int, code: ErrorCodes = ErrorCodes.INTERNAL_ERROR) -> None:
         """Reset the stream as a server that failed does."""
-        self._h2.reset_stream(stream, ErrorCodes.INTERNAL_ERROR)
+        self._h2.reset_stream(stream, code)
         await self._flush()
 
     async def _go_away(self, stream: int) -> None:
@@ -277,6 +281,8 @@ class _Connection:
 
 _ENDS: dict[str, Callable[[_Connection, int], Any]] = {
     "rst": _Connection._reset,
+    "rst_without_error": partial(_Connection._reset, code=ErrorCodes.NO_ERROR),
+    "rst_by_calm": partial(_Connection._reset, code=ErrorCodes.ENHANCE_YOUR_CALM),
     "goaway": _Connection._go_away,
     "drain": _Connection._drain,
     "cut": _Connection._cut,
@@ -329,7 +335,10 @@ def _with_statuses(part: Any) -> Any:
 
 
 def status_of(written: dict[str, Any]) -> status_pb2.Status:
-    """A status: `code`, `message`; with a `reason` as our servers send it, with `details`; `retry_after_ms`."""
+    """A status: `code`, `message`; with a `reason` as our servers send it, with `details`; `retry_after_ms`.
+
+    Where it is sent as the end of a call, `code_in_details` and `details_text` are such as a broken proxy sends.
+    """
     code = grpc.StatusCode[written["code"]]
     status = status_pb2.Status(code=code.value[0], message=written.get("message", "from the scenario"))
     if "reason" in written:
@@ -339,7 +348,8 @@ def status_of(written: dict[str, Any]) -> status_pb2.Status:
         status.details.add().Pack(info)
     if "retry_after_ms" in written:
         delay = Duration()
-        delay.FromMilliseconds(written["retry_after_ms"])
+        delay.seconds, milliseconds = divmod(written["retry_after_ms"], 1000)
+        delay.nanos = 1_000_000 * milliseconds
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     return status
 

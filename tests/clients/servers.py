@@ -51,6 +51,8 @@ class Servers:
         self._stack = stack
         self._started: dict[str, Variables] = {}
         self._files: Files | None = None
+        #: Connections are made and never served, as those of a server that is suspended.
+        self._silent_server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
 
     @contextmanager
     def of(self, case: Case) -> Iterator[tuple[Variables, Faulty | None]]:
@@ -64,7 +66,7 @@ class Servers:
             faulty = Faulty(case.scenario or {}, None if tls is None else tls(self))
             self._background.run(faulty.start())
             try:
-                yield {"address": faulty.address, **self.names}, faulty
+                yield {"address": faulty.address, "silent": self._silent, **self.names}, faulty
             finally:
                 self._background.run(faulty.stop())
 
@@ -86,6 +88,11 @@ class Servers:
         mine = {"ca": self.files.ca, "cert": self.files.client_cert, "key_file": self.files.client_key}
         others = {name: self.beside(f"{name.replace('_', '-')}.pem") for name in ("other_ca", "expired_ca")}
         return {name: str(path) for name, path in (mine | others).items()}
+
+    @property
+    def _silent(self) -> str:
+        host, port = self._silent_server.getsockname()
+        return f"{host}:{port}"
 
     def beside(self, name: str) -> Path:
         """A file in the folder of the certificates."""

@@ -70,6 +70,9 @@ class Methods:
         except asyncio.CancelledError:
             self.ends.append("cancelled")
             raise
+        # A handler may ask for its client, e.g. for the log, after it has left.
+        assert call.peer() is not None
+        assert call.identities() == ()
         self.ends.append("waited")
         return b"waited"
 
@@ -124,7 +127,7 @@ async def test_a_handler_knows_metadata_deadline_and_peer(channel: grpc.aio.Chan
     assert second.time_left_s is not None
     # gRPC rounds deadlines up.
     assert 0 < second.time_left_s < PATIENCE_S + 1
-    assert len(set(methods.peers)) == 1
+    assert len(set(methods.peers)) == 1, methods.peers
     assert methods.peers[0].startswith("ipv4:127.0.0.1:")
 
 

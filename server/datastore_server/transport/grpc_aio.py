@@ -81,6 +81,10 @@ class AioServer:
     async def _answer(self, method: ServedMethod, requests: AsyncIterator[bytes], context: _Context) -> Answer:
         call = Call(context.time_remaining(), context.invocation_metadata() or (), context.peer)
         call.identities = lambda: names_of(context.peer_identities())
+        if method.is_write:
+            # It may outlive its RPC, and gRPC crashes if it is asked for the client of an RPC that has ended.
+            address, names = call.peer(), call.identities()
+            call.peer, call.identities = lambda: address, lambda: names
         if method.is_stream:
             call.send = _sender(context)
         if method.takes_stream:

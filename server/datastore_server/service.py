@@ -365,7 +365,9 @@ class DatastoreService:
         async with aclosing(cursor), self._query_time():
             await page.fill(cursor)
         call.count(page.entries)
-        return page.response(cursor)
+        response = page.response(cursor)
+        self._reads.note(len(response))
+        return response
 
     @asynccontextmanager
     async def _query_time(self, advice: str = streaming.CONTINUE) -> AsyncIterator[None]:

@@ -21,7 +21,7 @@ from datastore.model.errors import UnavailableError
 from datastore.model.key import Key
 from datastore.model.limits import MESSAGE_BYTES, MESSAGE_PARTS
 from datastore.model.query import Query
-from datastore.v1 import service_pb2, value_pb2
+from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore_client.aio import connect
 from datastore_server import topology
 from datastore_server.budget import AnswerBudget, ByteBudget
@@ -231,6 +231,26 @@ async def test_batch_gets_through_a_proxy_hold_room_for_each_shard_while_answers
         await asyncio.sleep(0)
         assert not waiting.done()
         waiting.cancel()
+
+
+@pytest.mark.parametrize("method", ["BatchGet", "ListEntries"])
+async def test_large_answers_are_noted_for_those_that_follow(method: str) -> None:
+    requests: dict[str, Any] = {
+        "BatchGet": service_pb2.BatchGetRequest(keys=[value_pb2.Key(text="/k")]),
+        "ListEntries": service_pb2.ListEntriesRequest(query=query_pb2.Query(key=value_pb2.Key(text="/"))),
+    }
+    async with clusters.proxy() as cluster:
+        channel = grpc.aio.insecure_channel(cluster.url.removeprefix("grpc://"))
+        async with channel:
+            running = Running(cluster.proxy, channel)  # type: ignore[arg-type]
+            answers = cluster.proxy._service._reads  # type: ignore[union-attr]
+            held = []
+            for value_bytes in (1000, 3_000_000):
+                await running.put("/k", b"x" * value_bytes)
+                await getattr(running.stub, method)(requests[method])
+                async with answers.hold_answer():
+                    held.append(Limits().read_bytes - answers._left)
+    assert held == [MESSAGE_BYTES * 2, MESSAGE_BYTES * 5]
 
 
 async def test_a_call_that_is_cancelled_as_its_turn_comes_leaves_it_to_the_next() -> None:

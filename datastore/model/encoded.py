@@ -83,7 +83,7 @@ class EncodedEntries:
         raise NotImplementedError(f"{type(self).__name__} does not implement __len__")
 
     def texts(self) -> list[bytes]:
-        """The texts of the keys in UTF-8. CorruptDataError if one cannot be read or is not canonical."""
+        """The texts of the keys in UTF-8."""
         raise NotImplementedError(f"{type(self).__name__} does not implement texts")
 
     def text_at(self, index: int) -> bytes:
@@ -95,7 +95,7 @@ class EncodedEntries:
         raise NotImplementedError(f"{type(self).__name__} does not implement values")
 
     def metadata(self) -> list[Stamp] | None:
-        """The metadata of each entry; None if they have none. CorruptDataError if one of them has none."""
+        """The metadata of each entry; None if they have none."""
         raise NotImplementedError(f"{type(self).__name__} does not implement metadata")
 
     def taken(self, take: Callable[[list[Any]], list[Any]]) -> Self:

@@ -171,10 +171,10 @@ class Batch:
         return batch
 
     @classmethod
-    def of_encoded(cls, entries: EncodedEntries, **others: Any) -> Batch:
-        """A batch of entries that are read only when their columns are asked for."""
+    def of_encoded(cls, entries: EncodedEntries, texts: list[bytes] | None = None, **others: Any) -> Batch:
+        """A batch of entries that are read only when their columns are asked for; `texts` if they were read already."""
         batch = cls([], [], **others)
-        batch._keys = None
+        batch._keys, batch._texts = None, texts
         batch.encoded = entries
         return batch
 
@@ -202,7 +202,7 @@ class Batch:
         """One of the keys, without making the others."""
         if self._keys is not None:
             return self._keys[index]
-        text = self.texts[index] if self.encoded is None else self.encoded.text_at(index)
+        text = self.encoded.text_at(index) if self._texts is None and self.encoded is not None else self.texts[index]
         return Key._trusted(text.decode()) if text else None
 
     @property

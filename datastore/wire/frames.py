@@ -1,14 +1,14 @@
 """The entries of a response as they arrived: a proxy passes them on without reading their values.
 
-Knows protobuf's encoding of an `Entry`. The fast path reads what every server of this project writes; any other valid
-encoding is left to protobuf.
+Knows protobuf's encoding of an `Entry`. The fast path checks and reads entries with a short key; any other encoding is
+left to protobuf, which writes the entry anew. So every entry that is passed on can be read, except inside its value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from operator import itemgetter
+from operator import itemgetter, sub
 from typing import Any, Self
 
 from google.protobuf.message import DecodeError
@@ -18,7 +18,7 @@ from datastore.model.entries import Batch
 from datastore.model.errors import CorruptDataError
 from datastore.model.metadata import Stamp
 from datastore.wire import raw
-from datastore.wire.metadata import decode_metadata
+from datastore.wire.metadata import check_metadata, decode_metadata
 from datastore.wire.values import WireValue
 from datastore.wire.varints import length_prefix
 
@@ -26,6 +26,8 @@ __all__ = ["EntryFrames", "framed_batch"]
 
 #: The tag of field 1: an entry in a response, the key in an entry, and the text in a key.
 _FIELD_1 = b"\x0a"
+#: The tag of the value in an entry.
+_VALUE = b"\x12"
 #: The tag and length of a key, and those of its text, if each length is one byte.
 _HEAD_BYTES = 4
 #: The size of the tag and length of an entry, unless that is larger than a message may be.
@@ -34,7 +36,7 @@ _read_head = itemgetter(slice(_HEAD_BYTES))
 
 
 class EntryFrames(EncodedEntries):
-    """The entries of responses of one query, still serialized."""
+    """The entries of responses of one query, still serialized. `framed_batch` checks them."""
 
     __slots__ = ("_contents", "_response", "has_metadata", "has_values")
 
@@ -89,13 +91,8 @@ class EntryFrames(EncodedEntries):
     # As they are read
 
     def texts(self) -> list[bytes]:
-        contents = self._listed()
-        texts = _plain_texts(contents)
-        if texts is None or not raw.are_plain_keys(b"\n".join(texts), len(texts)):
-            found = [entry.key.text for entry in self._entries()]
-            raw.check_keys(found)
-            texts = [text.encode() for text in found]
-        return texts
+        texts = _plain_texts(self._listed())
+        return [entry.key.text.encode() for entry in self._entries()] if texts is None else texts
 
     def text_at(self, index: int) -> bytes:
         return self._like([self._contents[index]]).texts()[0]
@@ -109,10 +106,7 @@ class EntryFrames(EncodedEntries):
         return [decode_metadata(entry.metadata) for entry in self._entries()] if self.has_metadata else None
 
     def _entries(self) -> Any:
-        try:
-            return raw.QueryResponse.FromString(self.joined_frames()).entries
-        except DecodeError as error:
-            raise CorruptDataError("the server sent an entry that cannot be read") from error
+        return raw.QueryResponse.FromString(self.joined_frames()).entries
 
 
 class _Heads(dict[int, bytes]):
@@ -142,6 +136,55 @@ def _plain_texts(contents: list[bytes]) -> list[bytes] | None:
     return [content[_HEAD_BYTES : _HEAD_BYTES + content[3]] for content in contents]
 
 
+class _ValueHeads(dict[int, "bytes | tuple[()]"]):
+    """What precedes the value in an entry that has nothing else after its key, by the size of both.
+
+    Nothing if there is no value; an empty tuple, with which no bytes start, if there is no such entry.
+    """
+
+    def __missing__(self, size: int) -> bytes | tuple[()]:
+        head = _value_head(size)
+        if len(self) < self.MOST:
+            self[size] = head
+        return head
+
+    MOST = 16_384
+
+
+def _value_head(size: int) -> bytes | tuple[()]:
+    if size == 0:
+        return b""
+    heads = (_VALUE + length_prefix(max(0, size - head_bytes)) for head_bytes in range(2, _MOST_HEAD_BYTES + 1))
+    return next((head for head_bytes, head in enumerate(heads, 2) if len(head) == head_bytes <= size), ())
+
+
+_VALUE_HEADS = _ValueHeads()
+_key_bytes = itemgetter(_HEAD_BYTES - 1)
+
+
+def _are_plain(contents: list[bytes]) -> bool:
+    """Whether each of these entries, of which `_plain_texts` are known, is exactly a key, or a key and a value."""
+    ends = list(map(_HEAD_BYTES.__add__, map(_key_bytes, contents)))
+    heads = map(_VALUE_HEADS.__getitem__, map(sub, map(len, contents), ends))
+    return all(map(bytes.startswith, contents, heads, ends))
+
+
+def _read(data: bytes, *, with_metadata: bool) -> tuple[list[bytes], list[bytes]]:
+    """The entries of a serialized response as protobuf writes them, and the texts of their keys."""
+    try:
+        entries = raw.QueryResponse.FromString(data).entries
+    except DecodeError as error:
+        raise CorruptDataError("the server sent an entry that cannot be read") from error
+    texts = [entry.key.text for entry in entries]
+    raw.check_keys(texts)
+    for entry in entries:
+        if with_metadata:
+            check_metadata(entry.metadata)
+        else:
+            entry.ClearField("metadata")
+    return [entry.SerializeToString() for entry in entries], [text.encode() for text in texts]
+
+
 #: The fields of a response besides its entries.
 _OTHERS = [field.name for field in raw.FramedResponse.DESCRIPTOR.fields if field.name != "entries"]
 
@@ -149,11 +192,15 @@ _OTHERS = [field.name for field in raw.FramedResponse.DESCRIPTOR.fields if field
 def framed_batch(response: Any, *, keys_only: bool = False, with_metadata: bool = False) -> Batch:
     """The entries and counts of a `raw.FramedResponse`, from which everything else is removed: the batch keeps it.
 
-    Raises CorruptDataError for a number of sort keys other than that of the entries; what an entry contains is checked
-    when it is read.
+    Raises CorruptDataError as `raw.entries_batch` does.
     """
     counts = {"skipped": response.skipped, "scanned": response.scanned, "sort_keys": raw.sort_keys_of(response)}
     for field in _OTHERS:
         response.ClearField(field)
-    entries = EntryFrames(response.entries, has_values=not keys_only, has_metadata=with_metadata, response=response)
-    return Batch.of_encoded(entries, **counts)
+    has = {"has_values": not keys_only, "has_metadata": with_metadata}
+    contents = list(response.entries)
+    texts = None if with_metadata else _plain_texts(contents)
+    if texts is None or not _are_plain(contents) or not raw.are_plain_keys(b"\n".join(texts), len(texts)):
+        contents, texts = _read(response.SerializeToString(), with_metadata=with_metadata)
+        return Batch.of_encoded(EntryFrames(contents, **has), texts, **counts)
+    return Batch.of_encoded(EntryFrames(response.entries, **has, response=response), texts, **counts)

@@ -13,7 +13,7 @@ from datastore.v1 import value_pb2
 from datastore.wire.times import set_time, time_us
 from datastore.wire.varints import length_delimited
 
-__all__ = ["MetadataEncoder", "decode_metadata", "decode_precondition", "set_precondition"]
+__all__ = ["MetadataEncoder", "check_metadata", "decode_metadata", "decode_precondition", "set_precondition"]
 
 
 class MetadataEncoder:
@@ -69,14 +69,19 @@ def _time(microseconds: int) -> bytes:
 
 def decode_metadata(message: Any) -> Metadata:
     """The metadata of a message. Raises CorruptDataError without a version."""
-    if message.version < 1:
-        raise CorruptDataError(f"the server sent metadata with the version {message.version}")
+    check_metadata(message)
     return Metadata(
         message.version,
         time_us(message.create_time),
         time_us(message.update_time),
         time_us(message.expire_time) if message.HasField("expire_time") else 0,
     )
+
+
+def check_metadata(message: Any) -> None:
+    """Raise CorruptDataError without a version."""
+    if message.version < 1:
+        raise CorruptDataError(f"the server sent metadata with the version {message.version}")
 
 
 def set_precondition(message: Any, condition: Precondition) -> None:

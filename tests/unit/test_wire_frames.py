@@ -95,22 +95,50 @@ def test_any_valid_encoding_of_an_entry_is_read():
         assert [each.decode() for each in batch.values] == [True, True]
 
 
+_KEY, _VALUE = b"\x0a\x04\x0a\x02/a", b"\x12\x02\x18\x01"
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"\x0a", b"\x0a\x02\x0a\x00", b"\x0a\x03\x0a\x01a", b"\x0a\x05\x0a\x03/\xffa"]
+    "content",
+    [b"", b"\x0a", b"\x0a\x02\x0a\x00", b"\x0a\x03\x0a\x01a", b"\x0a\x05\x0a\x03/\xffa", _KEY[:-1], _VALUE]
+    + [
+        _KEY + damaged
+        for damaged in (b"\xff\xff", _VALUE[:-1], b"\x12", b"\x12\x80", _VALUE + b"\xff", b"\x12\x00\x07")
+    ]
+    + [_KEY + _VALUE + b"\x0a\x07\x0a\x05//bad", _KEY + b"\x0a\x07\x0a\x05//bad" + _VALUE],
 )
-def test_an_entry_without_a_canonical_key_is_corrupt_when_its_key_is_read(content):
-    batch = framed_batch(raw.FramedResponse(entries=[b"\x0a\x04\x0a\x02/a", content]))
-    assert batch.key_at(0) == Key("/a")
+@pytest.mark.parametrize("others", [[], [_KEY + _VALUE]])
+def test_an_entry_that_cannot_be_read_is_corrupt_before_it_is_passed_on(content, others):
     with pytest.raises(CorruptDataError, match="the server sent"):
-        batch.key_at(1)
-    with pytest.raises(CorruptDataError, match="the server sent"):
-        _ = batch.keys
+        framed_batch(raw.FramedResponse(entries=[*others, content]))
 
 
-def test_an_entry_without_its_metadata_is_corrupt_when_that_is_read():
-    batch = _batch(_response({Key("/a"): 1}), with_metadata=True)
-    with pytest.raises(CorruptDataError, match="metadata"):
-        _ = batch.metadata
+def test_an_entry_with_two_keys_is_passed_on_with_the_one_that_was_checked():
+    batch = framed_batch(raw.FramedResponse(entries=[_KEY + _VALUE + b"\x0a\x04\x0a\x02/b"]))
+    assert batch.keys == [Key("/b")]
+    (content,) = raw.FramedResponse.FromString(b"".join(framed(batch, _ROOM, keys_only=False))).entries
+    assert content == b"\x0a\x04\x0a\x02/b" + _VALUE
+
+
+@given(cases.keys(), st.one_of(st.integers(0, 300), st.integers(16_370, 16_400), st.integers(2**21 - 20, 2**21 + 20)))
+def test_values_of_any_size_are_passed_on(key, size):
+    response = raw.QueryResponse(entries=[{"key": {"text": str(key)}, "value": bytes(size)}])
+    assert _sent(_batch(response)) == response.entries
+    (content,) = raw.FramedResponse.FromString(response.SerializeToString()).entries
+    for damaged in (content[:-1], content + b"\x00") if size else ():
+        with pytest.raises(CorruptDataError, match="cannot be read"):
+            framed_batch(raw.FramedResponse(entries=[damaged]))
+
+
+@pytest.mark.parametrize("metadata", [b"", b"\x1a\x00", b"\x1a\x02\x08\x00", b"\x1a\x02\x08", b"\x1a\x03\x08\x01\x12"])
+def test_an_entry_without_the_metadata_that_was_asked_for_is_corrupt(metadata):
+    with pytest.raises(CorruptDataError, match="the server sent"):
+        framed_batch(raw.FramedResponse(entries=[_KEY + _VALUE + metadata]), with_metadata=True)
+
+
+def test_metadata_that_was_not_asked_for_is_not_passed_on():
+    response = _response({Key("/a"): 1}, metadata=True)
+    assert not _sent(_batch(response))[0].HasField("metadata")
 
 
 @pytest.mark.parametrize("count", [1, 3])

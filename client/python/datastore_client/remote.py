@@ -770,7 +770,8 @@ def _note_last_entry(request: service_pb2.QueryRequest, response: Any) -> None:
         request.ClearField("last_entry")
     elif response.entries:
         last = response.entries[-1]
-        request.last_entry.ParseFromString(last if isinstance(last, bytes) else last.SerializeToString())
+        data = last if isinstance(last, bytes) else last.SerializeToString()
+        request.last_entry.CopyFrom(parsed(type(request.last_entry), data))
 
 
 def _did_not_fit(result: ReadResult) -> bool:

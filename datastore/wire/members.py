@@ -1,10 +1,10 @@
-"""Reads some members of many maps, and leaves the others unread: for aggregates, which need few members of each."""
+"""Reads some members of many maps, and leaves the others unread: for queries, which need few members of each."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from itertools import chain, repeat
+from itertools import repeat
+from operator import contains
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -12,9 +12,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from datastore.v1 import value_pb2
-from datastore.wire.varints import length_prefix
 
-__all__ = ["UNREAD", "as_list", "members_of", "scalars"]
+__all__ = ["UNREAD", "members_of", "scalars"]
 
 
 def _pool() -> descriptor_pool.DescriptorPool:
@@ -47,33 +46,30 @@ def _add_joined(file: descriptor_pb2.FileDescriptorProto) -> None:
 
 _MAP = value_pb2.Value.DESCRIPTOR.fields_by_name["map_value"].number
 _POOL = _pool()
-_ListValue: Any = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("datastore.v1.ListValue"))
 _Joined: Any = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("datastore.v1.Joined"))
 
-#: The tag of a list's elements, and that of a map.
-_ELEMENT = b"\x0a"
 _MAP_TAG = bytes([_MAP << 3 | 2])
 
 
-def as_list(datas: Sequence[bytes]) -> bytes:
-    """Many serialized Values as one ListValue."""
-    # One element after the other, each with its tag and length.
-    return b"".join(
-        chain.from_iterable(zip(repeat(_ELEMENT), map(length_prefix, map(len, datas)), datas, strict=False))
-    )
+def members_of(datas: list[bytes]) -> list[Any] | None:
+    """The members of many serialized maps, as bytes by their names. Raises DecodeError.
 
-
-def members_of(datas: list[bytes]) -> list[Any]:
-    """The members of many serialized Values, as bytes by their names; empty for a Value that is not a map.
-
-    Looking up a member that is missing adds an empty one. Raises DecodeError.
+    None if one is not a map, or is encoded in a way in which members may differ from what the parser reads. Looking up
+    a member that is missing adds an empty one.
     """
-    if all(map(bytes.startswith, datas, repeat(_MAP_TAG))):
-        joined = _Joined.FromString(b"".join(datas))
-        # Each is a map and nothing else, so that no field is unknown, and there are as many maps.
-        if len(joined.maps) == len(datas) and not len(UnknownFieldSet(joined)):
-            return [each.fields for each in joined.maps]
-    return [value.map_value.fields for value in _ListValue.FromString(as_list(datas)).values]
+    if not all(map(bytes.startswith, datas, repeat(_MAP_TAG))):
+        return None
+    data = b"".join(datas)
+    joined = _Joined.FromString(data)
+    # Each is a map and nothing else if no field is unknown, and there are as many maps.
+    if len(joined.maps) != len(datas) or len(UnknownFieldSet(joined)):
+        return None
+    maps = [each.fields for each in joined.maps]
+    # If an entry repeats its value, the parser merges all of them, but of bytes the last one wins. Encoded again, the
+    # entry is shorter. Of what is ever stored, only entries without a name are longer.
+    if joined.ByteSize() != len(data) or any(map(contains, maps, repeat(""))):
+        return None
+    return maps
 
 
 def _tag(field: str, wire_type: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -19,9 +19,10 @@ from datastore.model.limits import VALUE_DEPTH
 from datastore.model.ordering import microseconds
 from datastore.model.projection import split
 from datastore.v1.value_pb2 import ListValue, MapValue, Value
-from datastore.wire.members import UNREAD, as_list, members_of, scalars
+from datastore.wire.members import UNREAD, members_of, scalars
 from datastore.wire.parts import FEW_PARTS_BYTES, check_parts
 from datastore.wire.times import set_time
+from datastore.wire.varints import length_prefix
 
 __all__ = [
     "WireValue",
@@ -45,6 +46,8 @@ _NAME_SHOWN = 60
 #: What `bytes.find` returns for bytes that are not there.
 _NOT_FOUND = -1
 _NULL = Value(null_value=0).SerializeToString()  # type: ignore[arg-type]
+#: The tag of a list's elements.
+_ELEMENT = b"\x0a"
 
 
 class WireValue(Encoded):
@@ -83,9 +86,11 @@ class WireValue(Encoded):
 
     @classmethod
     def members(cls, datas: list[bytes], names: Sequence[str]) -> list[list[Any]] | None:
-        """Columns of members; the other members of the maps are not parsed, which takes a third of the time."""
+        """Columns of members of maps, whose other members are not parsed, in half the time; None for other values."""
         try:
             maps = members_of(datas)
+            if maps is None:
+                return None
             # A member without a value, which is never stored, reads like one that is missing.
             return [_read_all([fields[name] for fields in maps]) for name in names]
         except (*_UNREADABLE, UnicodeDecodeError):
@@ -99,7 +104,9 @@ class WireValue(Encoded):
 
 def _parsed(datas: Sequence[bytes]) -> Sequence[Value]:
     """Many serialized values, all parsed as one message, which takes half as long. Raises DecodeError."""
-    return ListValue.FromString(as_list(datas)).values
+    # One element after the other, each with its tag and length.
+    parts = zip(repeat(_ELEMENT), map(length_prefix, map(len, datas)), datas, strict=False)
+    return ListValue.FromString(b"".join(chain.from_iterable(parts))).values
 
 
 def _read_all(column: list[bytes]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,34 +17,49 @@ from datastore.model.fields import object_getattr
 from datastore.testing import cases, model
 from datastore.v1 import value_pb2
 from datastore.wire import WireValue, decode_value, encode_value
+from tests.support import odd_maps
 
 SCALARS = st.one_of(
     st.integers(-5, 20_000), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(st.characters(codec="utf-8"))
 )
-VALUES = st.one_of(
-    cases.wire_values(), st.fixed_dictionaries({}, optional={"a": SCALARS, "b": SCALARS, "c": cases.wire_values()})
-)
+MAPS = st.fixed_dictionaries({}, optional={"a": SCALARS, "b": SCALARS, "c": cases.wire_values()})
+VALUES = st.one_of(cases.wire_values(), MAPS)
 
 
 def members(plain: list[Any], names: list[str]) -> list[list[Any]] | None:
     return WireValue.members([encode_value(each).data for each in plain], names)
 
 
-@given(st.lists(VALUES, min_size=1, max_size=8))
-def test_members_are_those_that_a_filter_finds(plain: list[Any]) -> None:
-    columns = members(plain, ["a", "b", "c"])
-    assert columns is not None
-    for name, column in zip("abc", columns, strict=True):
-        assert model.same(column, [object_getattr(value, name) for value in plain]), name
-
-
-@given(st.lists(st.lists(VALUES, min_size=1, max_size=3), min_size=1, max_size=4))
-def test_members_of_values_that_were_encoded_in_parts_are_those_of_the_parser(parts: list[list[Any]]) -> None:
-    datas = [b"".join(encode_value(part).data for part in each) for each in parts]
-    columns = WireValue.members(datas, ["a", "b"])
-    assert columns is not None
-    for name, column in zip("ab", columns, strict=True):
+def assert_found(datas: list[bytes], columns: list[list[Any]], names: Sequence[str]) -> None:
+    for name, column in zip(names, columns, strict=True):
         assert model.same(column, [object_getattr(decode_value(data), name) for data in datas]), name
+
+
+@given(st.lists(MAPS, min_size=1, max_size=8))
+def test_members_are_those_that_a_filter_finds(plain: list[Any]) -> None:
+    datas = [encode_value(each).data for each in plain]
+    columns = WireValue.members(datas, ["a", "b", "c"])
+    assert columns is not None
+    assert_found(datas, columns, "abc")
+
+
+@given(st.lists(st.one_of(odd_maps.maps(), VALUES.map(odd_maps.scalar)), min_size=1, max_size=3))
+def test_members_of_values_in_any_encoding_are_those_of_the_parser_or_left_to_it(datas: list[bytes]) -> None:
+    columns = WireValue.members(datas, ["a", "b", ""])
+    if columns is not None:
+        assert_found(datas, columns, ["a", "b", ""])
+
+
+@pytest.mark.parametrize("nameless", [0, 1, 2])
+@pytest.mark.parametrize("last", [b"", odd_maps.scalar(5)], ids=["empty", "five"])
+def test_a_value_that_an_entry_repeats_is_left_to_the_parser(last: bytes, nameless: int) -> None:
+    # Entries without a name can make up for the repeated bytes.
+    five = odd_maps.scalar(5)
+    datas = [
+        odd_maps.of(odd_maps.entry("a", five, last)),
+        *[odd_maps.of(odd_maps.field(odd_maps.VALUE, five))] * nameless,
+    ]
+    assert WireValue.members(datas, ["a"]) is None
 
 
 @pytest.mark.parametrize("number", [0, 127, 128, 16_383, 16_384, -1, 2**63 - 1, 0.0, -0.0, 1e308])

@@ -169,20 +169,20 @@ def _are_plain(contents: list[bytes]) -> bool:
     return all(map(bytes.startswith, contents, heads, ends))
 
 
-def _read(data: bytes, *, with_metadata: bool) -> tuple[list[bytes], list[bytes]]:
-    """The entries of a serialized response as protobuf writes them, and the texts of their keys."""
+def _read(response: Any, *, with_metadata: bool) -> tuple[Any, list[bytes]]:
+    """A response with these entries as protobuf writes them, and the texts of their keys."""
     try:
-        entries = raw.QueryResponse.FromString(data).entries
+        parsed = raw.QueryResponse.FromString(response.SerializeToString())
     except DecodeError as error:
         raise CorruptDataError("the server sent an entry that cannot be read") from error
-    texts = [entry.key.text for entry in entries]
+    texts = [entry.key.text for entry in parsed.entries]
     raw.check_keys(texts)
-    for entry in entries:
+    for entry in parsed.entries:
         if with_metadata:
             check_metadata(entry.metadata)
         else:
             entry.ClearField("metadata")
-    return [entry.SerializeToString() for entry in entries], [text.encode() for text in texts]
+    return raw.FramedResponse.FromString(parsed.SerializeToString()), [text.encode() for text in texts]
 
 
 #: The fields of a response besides its entries.
@@ -197,10 +197,9 @@ def framed_batch(response: Any, *, keys_only: bool = False, with_metadata: bool 
     counts = {"skipped": response.skipped, "scanned": response.scanned, "sort_keys": raw.sort_keys_of(response)}
     for field in _OTHERS:
         response.ClearField(field)
-    has = {"has_values": not keys_only, "has_metadata": with_metadata}
     contents = list(response.entries)
     texts = None if with_metadata else _plain_texts(contents)
     if texts is None or not _are_plain(contents) or not raw.are_plain_keys(b"\n".join(texts), len(texts)):
-        contents, texts = _read(response.SerializeToString(), with_metadata=with_metadata)
-        return Batch.of_encoded(EntryFrames(contents, **has), texts, **counts)
-    return Batch.of_encoded(EntryFrames(response.entries, **has, response=response), texts, **counts)
+        response, texts = _read(response, with_metadata=with_metadata)
+    entries = EntryFrames(response.entries, has_values=not keys_only, has_metadata=with_metadata, response=response)
+    return Batch.of_encoded(entries, texts, **counts)

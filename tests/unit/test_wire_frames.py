@@ -40,7 +40,7 @@ def _batch(response, **options):
 
 def _sent(batch):
     """The entries of a batch as a client gets them."""
-    return raw.QueryResponse.FromString(framed(batch, _ROOM, keys_only=False) or b"").entries
+    return raw.QueryResponse.FromString(b"".join(framed(batch, _ROOM, keys_only=False) or ())).entries
 
 
 @given(_entries, st.booleans())

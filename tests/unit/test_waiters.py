@@ -35,7 +35,7 @@ async def test_no_timer_is_left_when_nobody_waits() -> None:
     await asyncio.wait_for(Waiter().wait(0.02), PATIENCE_S)
     timeouts = _calls._timeouts[asyncio.get_running_loop()]
     async with asyncio.timeout(PATIENCE_S):
-        while timeouts._timer is not None:
+        while timeouts._is_ticking:
             await asyncio.sleep(_calls.TICK_S)
     assert not timeouts._ends
 

@@ -7,7 +7,8 @@ is elsewhere. A plan says where to start, and for each key found whether to take
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from datastore.model.fields import KEY_FIELD, Filter
 from datastore.model.operators import OPERATORS, KeyRange, after, hull
@@ -42,19 +43,22 @@ class ScanPlan:
         self._instances = None if top or not (named or query.recursive) else text + b":"
         lower, self._upper = _key_bounds(query)
         self.start = max(lower, self._below)
-        #: Matches keys that are certainly in scope; for all others `seek_after` decides.
-        self.matches_fast = self._pattern().fullmatch
 
-    def _pattern(self) -> re.Pattern[bytes]:
-        """Matches the keys in scope; nothing if there is an upper bound, which a pattern cannot express."""
+    @cached_property
+    def matches_fast(self) -> Callable[[bytes], object]:
+        """Matches keys that are certainly in scope; for all others `seek_after` decides.
+
+        Matches nothing if there is an upper bound, which a pattern cannot express. Few scans need it, and it takes
+        longer to compile than the first entries to read.
+        """
         if self._upper is not None:
-            return re.compile(b"(?!)")
+            return re.compile(b"(?!)").fullmatch
         # A part that begins with a colon has no type, and is below.
         below, beside = (b".*", b".*") if self._recursive else (b"(?::[^/]*|[^/:]*)", b"[^/]*")
         scopes = [re.escape(self._below) + below]
         if self._instances is not None:
             scopes.insert(0, re.escape(self._instances) + beside)
-        return re.compile(b"|".join(scopes), re.DOTALL)
+        return re.compile(b"|".join(scopes), re.DOTALL).fullmatch
 
     def covers(self, keys: Sequence[bytes]) -> bool:
         """Whether all of some keys, which ascend, are in scope; False also if that takes a look at each of them.

@@ -38,6 +38,9 @@ _PARTS = range(4)
 #: The metadata of an entry whose record has none. Every version that the store gives is above.
 OLDEST = Metadata(1, 0, 0)
 
+#: How few records may be large; making views of them takes longer than copying small ones.
+FEW_RECORDS = 64
+
 _HEADER_BYTES = 1 + 8
 _head = itemgetter(slice(0, _HEADER_BYTES))
 #: Everything after the checksum.
@@ -172,12 +175,13 @@ def unpack_all(texts: list[bytes], records: list[bytes]) -> list[Any]:
     layout = _LAYOUTS.get(records[0][0]) if records and records[0] else None
     if layout is None:
         return list(map(unpack, texts, records))
-    bodies = list(map(_body, records))
+    # Few records may be large: their bodies are not copied.
+    bodies = list(map(_body, records if len(records) > FEW_RECORDS else [memoryview(record) for record in records]))
     # Compares all checksums in one step, if all records have the format of the first.
     sums = map(xxh3_64_digest, bodies, map(xxh3_64_intdigest, texts, repeat(layout.seed)))
     if b"".join(map(_head, records)) != records[0][:1].join([b"", *sums]):
         return list(map(unpack, texts, records))
-    values: list[Any] = list(map(itemgetter(slice(layout.value_at, None)), bodies)) if layout.value_at else bodies
+    values: list[Any] = list(map(itemgetter(slice(_HEADER_BYTES + layout.value_at, None)), records))
     return list(map(bytes.decode, values)) if layout.is_text else values
 
 

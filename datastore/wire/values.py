@@ -5,9 +5,10 @@ Knows no entries, queries or calls. Instances of subclasses of the plain types a
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain, repeat
+from itertools import accumulate, chain, repeat
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -43,8 +44,6 @@ _SECONDS = range(-62_135_596_800, 253_402_300_800)
 _INT64 = range(-(2**63), 2**63)
 #: How many characters of a long name a path shows.
 _NAME_SHOWN = 60
-#: What `bytes.find` returns for bytes that are not there.
-_NOT_FOUND = -1
 _NULL = Value(null_value=0).SerializeToString()  # type: ignore[arg-type]
 #: The tag of a list's elements.
 _ELEMENT = b"\x0a"
@@ -98,8 +97,16 @@ class WireValue(Encoded):
 
     @classmethod
     def holding(cls, datas: list[bytes], part: bytes) -> list[bool]:
-        """Texts and bytes are in serialized values as they are."""
-        return list(map(_NOT_FOUND.__ne__, map(bytes.find, datas, repeat(part))))
+        """Texts and bytes are in serialized values as they are; all values are searched at once."""
+        joined, ends = b"".join(datas), list(accumulate(map(len, datas)))
+        held = [False] * len(datas)
+        at = joined.find(part)
+        while 0 <= at < len(joined):
+            place = bisect_right(ends, at)
+            held[place] = True
+            # What is found across two values may be in the second one, too.
+            at = joined.find(part, ends[place])
+        return held
 
 
 def _parsed(datas: Sequence[bytes]) -> Sequence[Value]:

@@ -28,7 +28,7 @@ from datastore.model.errors import (
 )
 from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES
-from datastore_client._gather import MESSAGES_AT_ONCE
+from datastore_client._gather import BATCHES_AT_ONCE, MESSAGES_AT_ONCE
 from datastore_client.aio import connect
 from datastore_server.app import serve
 from datastore_server.limits import Limits
@@ -316,18 +316,18 @@ async def test_batches_that_wait_share_a_message_and_have_their_own_results(colo
         store.sizes.clear()
         store.opened.clear()
         calls = []
-        for waiting, batch in enumerate(batches, 1 - MESSAGES_AT_ONCE):
+        for waiting, batch in enumerate(batches, 1 - BATCHES_AT_ONCE):
             calls.append(asyncio.ensure_future(colour.call(client.batch_get, batch)))
 
             async def waits(expected: int = waiting) -> bool:
                 are_waiting = sum(gathering._gather.waiting for gathering in gatherings)
-                return (len(store.sizes), are_waiting) == (min(expected, 0) + MESSAGES_AT_ONCE, max(expected, 0))
+                return (len(store.sizes), are_waiting) == (min(expected, 0) + BATCHES_AT_ONCE, max(expected, 0))
 
             await until(waits, answer=True)
         store.opened.set()
         found = [[result.value for result in results] for results in await asyncio.gather(*calls)]
         assert found == [[None if key is KEYS[0] else {"n": KEYS.index(key) - 1} for key in batch] for batch in batches]
-        assert store.sizes == [3] * MESSAGES_AT_ONCE + [3 * (len(batches) - MESSAGES_AT_ONCE)]
+        assert store.sizes == [3] * BATCHES_AT_ONCE + [3 * (len(batches) - BATCHES_AT_ONCE)]
 
 
 async def test_batches_whose_values_do_not_fit_in_one_answer_all_arrive(colour: Any, start: Start) -> None:

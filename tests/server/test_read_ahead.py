@@ -10,8 +10,9 @@ import pytest
 from datastore import Key, Query, aio, wire
 from datastore.aio.lift import lift
 from datastore.lmdb import LMDBDatastore
-from datastore.model.entries import Batch
+from datastore.model.entries import Batch, Reason, Summary
 from datastore.model.limits import BATCH_BYTES, FIRST_BATCH_BYTES
+from datastore.v1 import service_pb2
 from datastore_client.aio import connect
 from datastore_server.limits import Limits
 from datastore_server.streaming import ResponseBuilder
@@ -66,3 +67,17 @@ async def test_a_query_that_sends_little_is_read_in_large_steps(
         found = [entry async for entry in client.query(query)]
     assert len(found) == (query.limit or 0)
     assert len(reads) <= 20
+
+
+def test_the_last_entries_of_a_limit_are_sent_with_the_summary() -> None:
+    query = Query(Key("/"), limit=20).frozen()
+    token = Token(query_hash=0, limit=20, offset=0, epoch="")
+    made = ResponseBuilder(query, token, Limits())
+    value = wire.encode_value("x" * FIRST_BATCH_BYTES)
+    begun = list(made.feed(Batch([Key(f"/{number}") for number in range(19)], [value] * 19)))
+    assert begun
+    assert list(made.feed(Batch([Key("/x")], [value]))) == []
+    assert not made.is_due(waited_s=10.0)
+    last = service_pb2.QueryResponse.FromString(made.finish(Summary(Reason.LIMIT, 20, 0, 20)))
+    assert last.entries[-1].key.text == "/x"
+    assert last.summary.entries == 20

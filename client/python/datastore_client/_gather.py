@@ -9,11 +9,21 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
-__all__ = ["GATHERED_BYTES", "GATHERED_CALLS", "HURRY_S", "MESSAGES_AT_ONCE", "Gather", "GatheredCall"]
+__all__ = [
+    "BATCHES_AT_ONCE",
+    "GATHERED_BYTES",
+    "GATHERED_CALLS",
+    "HURRY_S",
+    "MESSAGES_AT_ONCE",
+    "Gather",
+    "GatheredCall",
+]
 
 #: Messages in flight before further calls wait to share one. With two, the server works on one while the client
 #: prepares the next.
 MESSAGES_AT_ONCE = 2
+#: The same for calls that are batches themselves: one keeps the server busy for long enough.
+BATCHES_AT_ONCE = 1
 #: The maximum calls of a message, and their bytes: larger ones save little more, and the answer comes for all at once.
 GATHERED_CALLS = 256
 GATHERED_BYTES = 256 * 1024

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from datastore.aio._concurrency import Lock, give_way
 from datastore.model.errors import DeadlineExceededError, UnavailableError, own_error, without_frames
-from datastore_client._gather import HURRY_S, Gather, GatheredCall
+from datastore_client._gather import HURRY_S, MESSAGES_AT_ONCE, Gather, GatheredCall
 from datastore_client.aio._calls import Waiter, led
 from datastore_client.aio._connection import Connection
 
@@ -35,7 +35,7 @@ class _Caller(Waiter, Generic[T, R]):
 class Gathering(Generic[T, R]):
     """Calls that take an item and return a result, sent by one connection.
 
-    A call that finds fewer than MESSAGES_AT_ONCE messages in flight is sent at once by `one`, as if there were no
+    A call that finds fewer than `at_once` messages in flight is sent at once by `one`, as if there were no
     gathering. Others wait, and are sent together by `many`, which returns a result for each, as soon as a message is
     answered, or after HURRY_S. Calls with the same order are made one after the other; see GatheredCall. Each caller
     has its own result, error and deadline; one that is cancelled leaves, and a message that was sent continues. A
@@ -48,12 +48,14 @@ class Gathering(Generic[T, R]):
         connection: Connection,
         one: Callable[[T], Awaitable[R]],
         many: Callable[[Sequence[T]], Awaitable[list[R]]],
+        *,
+        at_once: int = MESSAGES_AT_ONCE,
     ) -> None:
         self._connection = connection
         self._one = one
         self._many = many
         self._lock = Lock()
-        self._gather: Gather[_Caller[T, R]] = Gather()
+        self._gather: Gather[_Caller[T, R]] = Gather(at_once=at_once)
 
     async def call(self, item: T, *, order: Hashable = None, size: int, is_alone: bool = False) -> R:
         """The result of one call, whose item (or its result) is about `size` bytes long.

@@ -22,6 +22,7 @@ from datastore.model.operations import (
     attempt,
 )
 from datastore.wire import WireValue
+from datastore_client._gather import BATCHES_AT_ONCE
 from datastore_client._messages import content_of
 from datastore_client.aio._connection import Connection
 from datastore_client.aio._gathering import Gathering
@@ -54,7 +55,12 @@ class Coalesced:
             for options in (VALUES, ENTRIES)
         }
         self._batches: dict[ReadOptions, Gathering[Sequence[Key], list[ReadResult]]] = {
-            options: Gathering(connection, partial(self._read_batch, options), partial(self._read_batches, options))
+            options: Gathering(
+                connection,
+                partial(self._read_batch, options),
+                partial(self._read_batches, options),
+                at_once=BATCHES_AT_ONCE,
+            )
             for options in (VALUES, ENTRIES)
         }
         self._writes: Gathering[Operation, WriteResult] = Gathering(connection, write_one, self._write_all)

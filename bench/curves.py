@@ -9,6 +9,7 @@ from the file; that needs `pip install '.[bench]'`.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import subprocess
@@ -167,7 +168,10 @@ def draw() -> None:
         panel.set(xscale="log", yscale="log", xlabel=curve.label, ylabel="µs of the servers' processors a call")
         panel.grid(visible=True, alpha=0.3)
         panel.legend(fontsize=8)
-    figure.savefig(POINTS.with_suffix(".svg"), metadata={"Date": None})
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    lines = [line.rstrip() for line in drawn.getvalue().splitlines()]
+    POINTS.with_suffix(".svg").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:

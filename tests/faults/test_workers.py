@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from datastore.model.entries import Write
@@ -27,6 +28,9 @@ from tests.support.workers import children, is_alive, kill
 WORKERS = 2
 #: So many connections that each worker has some of them.
 CONNECTIONS = 12
+#: Patches that a worker makes while it is suspended, and writes by others then.
+PATCHES_AT_ONCE = 8
+WRITES = 20
 
 
 @pytest.fixture
@@ -131,6 +135,46 @@ async def test_reads_go_on_while_the_writer_is_suspended(node: processes.ServerP
                 await impatient.put(Key("/b"), 2)
         await stores[0].put(Key("/a"), 3)
         assert [await store.get(Key("/a")) for store in stores] == [3] * CONNECTIONS
+
+
+async def test_a_suspended_worker_that_leaves_answers_unread_delays_no_other(tmp_path: Path) -> None:
+    key = Key("/large")
+    with processes.node(tmp_path / "data", workers=WORKERS, limits=["unread_bytes=2MB"]) as node:
+        suspended = min(await readers_of(node))
+        async with AsyncExitStack() as stack:
+            served: list[RemoteDatastore] = []
+            others: list[RemoteDatastore] = []
+            while not (served and others):
+                before = _connections(suspended)
+                store = await stack.enter_async_context(connect(node.url, timeout_s=PATIENCE_S))
+                await store.contains(key)
+                (served if _connections(suspended) > before else others).append(store)
+            await store.put(key, {"n": 0, "content": b"x" * 900_000})
+            patching = [asyncio.create_task(_patch(served[0], key)) for _ in range(PATCHES_AT_ONCE)]
+            await until(lambda: _is_patched(others[0], key), True)
+            # Some of their answers are on their way from the writer.
+            os.kill(suspended, signal.SIGSTOP)
+            for number in range(WRITES):
+                for store in others:
+                    await store.put(Key("/small"), number)
+                    await store.describe_store()
+            kill(suspended)
+            for task in patching:
+                task.cancel()
+            await asyncio.wait(patching)
+
+
+async def _patch(store: RemoteDatastore, key: Key) -> None:
+    while True:
+        await store.patch(key, increment={"n": 1})
+
+
+async def _is_patched(store: RemoteDatastore, key: Key) -> bool:
+    return bool((await store.get(key))["n"])
+
+
+def _connections(pid: int) -> int:
+    return len(psutil.Process(pid).net_connections("tcp"))
 
 
 @pytest.mark.long("kills and restarts at random")

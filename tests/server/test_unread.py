@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,6 +15,9 @@ from hypothesis import strategies as st
 from datastore import aio, wire
 from datastore.model.key import Key
 from datastore.v1 import service_pb2, value_pb2
+from datastore_client.aio._calls import open_channel
+from datastore_client.channel import Target
+from datastore_client.tls import Credentials
 from datastore_server.call import Answer, Call, ServedMethod
 from datastore_server.limits import Limits
 from datastore_server.transport import new_transport
@@ -105,6 +110,30 @@ async def test_answers_of_calls_that_began_together_are_dropped_beyond_the_limit
             await other.flush()
             assert (await other.ended(stream))[b"grpc-status"] == b"0"
         await server.stop(0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_process_that_does_not_read_delays_no_other_at_the_same_socket(kind: Any, tmp_path: Path) -> None:
+    async def large(_: bytes, call: Call) -> Answer:
+        return b"x" * MB
+
+    async def small(_: bytes, call: Call) -> Answer:
+        return call.peer().encode()
+
+    methods = [ServedMethod("/t.T/Large", False, large), ServedMethod("/t.T/Small", False, small)]
+    server: Any = new_transport(kind, Limits(unread_bytes=10 * MB), methods)
+    socket = tmp_path / "socket"
+    server.add_insecure_port(f"unix:{socket}")
+    await server.start()
+    async with dial(socket) as hostile:
+        for _ in range(20):
+            hostile.call("/t.T/Large", service_pb2.GetRequest(), [(b"user-agent", b"grpc-c/1 (linux) pid/0")])
+        await hostile.ping()
+        target = Target(f"unix:{socket}", is_secure=False)
+        async with open_channel(target, Credentials()) as channel:
+            answer = await channel.unary_unary("/t.T/Small")(b"", timeout=PATIENCE_S)
+    assert answer == f"unix:pid/{os.getpid()}".encode()
+    await server.stop(0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

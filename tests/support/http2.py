@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -115,9 +116,12 @@ class Http2:
 
 
 @asynccontextmanager
-async def dial(port: int) -> AsyncIterator[Http2]:
-    """A connection to a port of this machine, closed with the block. Nothing has been sent yet."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def dial(port: int | Path) -> AsyncIterator[Http2]:
+    """A connection to a port or socket of this machine, closed with the block. Nothing has been sent yet."""
+    if isinstance(port, Path):
+        reader, writer = await asyncio.open_unix_connection(port)
+    else:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield Http2(reader, writer)
     finally:

@@ -120,13 +120,16 @@ class ClusterProcesses:
 
 
 @contextmanager
-def node(directory: Path, *, name: str = "", changes: bool = False, workers: int = 1) -> Iterator[ServerProcess]:
+def node(
+    directory: Path, *, name: str = "", changes: bool = False, workers: int = 1, limits: Sequence[str] = ()
+) -> Iterator[ServerProcess]:
     """A node on LMDB in `directory`. With `changes` it keeps a log of them. Several `workers` answer reads."""
     identity = ["--cluster", "test", "--shard", name] if name else []
     log = directory.with_suffix(".log")
     store = f"lmdb://{directory.absolute()}{'?changes=true' if changes else ''}"
     shared = ["--workers", str(workers)] if workers > 1 else []
-    process = ServerProcess("serve", store, *identity, *shared, log=log, directory=directory)
+    limited = [f"--limit={limit}" for limit in limits]
+    process = ServerProcess("serve", store, *identity, *shared, *limited, log=log, directory=directory)
     try:
         process.start()
         yield process

@@ -40,6 +40,7 @@ def open_channel(
     target: Target, credentials: Credentials, options: Sequence[tuple[str, Any]] = CHANNEL_OPTIONS
 ) -> grpc.Channel:
     """A channel to `target`, with `credentials` if it is reached over TLS."""
+    options = [*options, *target.options]
     if target.is_secure:
         return grpc.secure_channel(target.name, credentials.for_channels(), options=options)
     return grpc.insecure_channel(target.name, options=options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any, NamedTuple
 
@@ -81,6 +82,12 @@ class Target(NamedTuple):
         """What gRPC resolves."""
         # Without `dns:`, a host named like one of gRPC's schemes, e.g. `unix`, would be taken for the scheme.
         return self.address if self.is_socket else f"dns:///{self.address}"
+
+    @property
+    def options(self) -> tuple[tuple[str, Any], ...]:
+        """The channel options that this server needs, besides others."""
+        # The clients of a socket have no addresses by which it could tell them apart.
+        return (("grpc.secondary_user_agent", f"pid/{os.getpid()}"),) if self.is_socket else ()
 
 
 def parse_target(url: str) -> Target:

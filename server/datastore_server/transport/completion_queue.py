@@ -24,6 +24,7 @@ from datastore_server.call import Answer, Call, ClientGoneError, ServedMethod
 from datastore_server.limits import Limits
 from datastore_server.transport.arrivals import Arrivals
 from datastore_server.transport.certificates import names_of, server_credentials
+from datastore_server.transport.clients import client_of
 from datastore_server.transport.refusals import DROPPED, NO_REQUEST, UNKNOWN_METHOD
 from datastore_server.transport.watched import Unwatched
 from datastore_server.unread import UNCOUNTED_BYTES, UnreadAnswers
@@ -269,7 +270,7 @@ class _Rpc:
     def peer(self) -> str:
         """The client's address."""
         peer = self._call.peer()
-        return peer.decode() if isinstance(peer, bytes) else str(peer)
+        return client_of(peer.decode() if isinstance(peer, bytes) else str(peer), self._metadata)
 
     def identities(self) -> tuple[str, ...]:
         """The names in the client's certificate."""

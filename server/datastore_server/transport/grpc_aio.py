@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -16,6 +17,7 @@ from datastore_server.call import Answer, Call, ClientGoneError, ServedMethod
 from datastore_server.limits import Limits
 from datastore_server.transport.arrivals import Arrivals
 from datastore_server.transport.certificates import names_of, server_credentials
+from datastore_server.transport.clients import client_of
 from datastore_server.transport.refusals import DROPPED, NO_REQUEST
 from datastore_server.unread import UNCOUNTED_BYTES, UnreadAnswers
 
@@ -79,7 +81,7 @@ class AioServer:
         return (of_stream if method.is_stream else of_one)(handle)
 
     async def _answer(self, method: ServedMethod, requests: AsyncIterator[bytes], context: _Context) -> Answer:
-        call = Call(context.time_remaining(), context.invocation_metadata() or (), context.peer)
+        call = Call(context.time_remaining(), context.invocation_metadata() or (), partial(_client_of, context))
         call.identities = lambda: names_of(context.peer_identities())
         if method.is_write:
             # It may outlive its RPC, and gRPC crashes if it is asked for the client of an RPC that has ended.
@@ -121,7 +123,7 @@ class AioServer:
         """Wait until the client has read enough of its answers."""
         while self._unread.may_be_full:
             has_read = asyncio.Event()
-            if not self._unread.when_read(context.peer(), has_read.set):
+            if not self._unread.when_read(_client_of(context), has_read.set):
                 return
             await has_read.wait()
 
@@ -129,7 +131,7 @@ class AioServer:
         """The answer, counted until gRPC has sent it, or why it is not sent."""
         if len(answer) <= UNCOUNTED_BYTES:
             return answer
-        held = self._unread.hold(context.peer(), len(answer), drop=None)
+        held = self._unread.hold(_client_of(context), len(answer), drop=None)
         if held is None:
             return DROPPED
         context.add_done_callback(lambda _: self._unread.give_back(held))
@@ -145,6 +147,10 @@ def _new_server(handlers: Mapping[str, _Handler], options: Sequence[tuple[str, i
         server.add_generic_rpc_handlers((_Routes(handlers),))
         return server
     return CarefulServer(handlers, options)
+
+
+def _client_of(context: _Context) -> str:
+    return client_of(context.peer(), context.invocation_metadata() or ())
 
 
 async def _abort(context: _Context, status: status_pb2.Status) -> None:

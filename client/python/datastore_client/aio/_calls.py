@@ -40,6 +40,7 @@ def open_channel(
     target: Target, credentials: Credentials, options: Sequence[tuple[str, Any]] = CHANNEL_OPTIONS
 ) -> grpc.aio.Channel:
     """A channel to `target`, with `credentials` if it is reached over TLS. Belongs to the loop that it is made on."""
+    options = [*options, *target.options]
     if target.is_secure:
         return grpc.aio.secure_channel(target.name, credentials.for_channels(), options=options)
     return grpc.aio.insecure_channel(target.name, options=options)

@@ -455,7 +455,7 @@ async def _(start: Start, above: int) -> Outcome:
 @limit("pending_calls", CUT)
 async def _(_: Start, above: int) -> Outcome:
     # gRPC refuses only what arrives while it has as many: that cannot be arranged reliably.
-    most = dict(transport_options(LIMITS))["grpc.server.max_pending_requests"]
+    most = dict(transport_options(LIMITS, shares_port=False))["grpc.server.max_pending_requests"]
     return CUT if LIMITS.pending_calls + above > most else None
 
 

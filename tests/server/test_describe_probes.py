@@ -69,7 +69,7 @@ async def test_a_caller_that_is_cancelled_does_not_take_the_probe_from_the_other
 
 
 def _noting(opened: list[str], function: Any) -> Any:
-    """The function, which notes the targets of this event loop: a server of another test may still end in its thread."""
+    """The function, which notes the targets of this event loop: servers of other tests may be ending in theirs."""
     loop = asyncio.get_running_loop()
 
     def open_channel(target: str, *args: Any, **options: Any) -> Any:

@@ -273,7 +273,7 @@ class _Waking:
     def wake(self, waiter: asyncio.Future[None]) -> None:
         """Set the result of a future of the loop; in any thread."""
         self._waiters.append(waiter)
-        # Not if it is not the first: whoever came first wakes the loop, or has done so.
+        # Only the first waiter schedules the wake-up; it serves those that join before it runs.
         with suppress(IndexError):
             if self._waiters[0] is waiter and (loop := self._loop()) is not None:
                 # The loop may be closed, if it did not wait for its tasks.

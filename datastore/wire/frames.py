@@ -20,7 +20,7 @@ from datastore.model.metadata import Stamp
 from datastore.wire import raw
 from datastore.wire.metadata import check_metadata, decode_metadata
 from datastore.wire.values import WireValue
-from datastore.wire.varints import length_prefix
+from datastore.wire.varints import filling_head, length_prefix
 
 __all__ = ["EntryFrames", "framed_batch"]
 
@@ -154,8 +154,8 @@ class _ValueHeads(dict[int, "bytes | tuple[()]"]):
 def _value_head(size: int) -> bytes | tuple[()]:
     if size == 0:
         return b""
-    heads = (_VALUE + length_prefix(max(0, size - head_bytes)) for head_bytes in range(2, _MOST_HEAD_BYTES + 1))
-    return next((head for head_bytes, head in enumerate(heads, 2) if len(head) == head_bytes <= size), ())
+    head = filling_head(_VALUE, size)
+    return () if head is None else head
 
 
 _VALUE_HEADS = _ValueHeads()

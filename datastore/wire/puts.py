@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 
 from datastore.v1 import service_pb2
-from datastore.wire.varints import length_prefix
+from datastore.wire.varints import filling_head
 
 __all__ = ["BatchWrites", "plain_puts"]
 
@@ -83,14 +83,11 @@ def _layout(head: bytes) -> _Layout | None:
         return None
     text_at, end = entry_at + 4, entry_at + entry_bytes
     text_end = text_at + text_bytes
-    # The value has what is left, after its tag and a length of one byte or of two.
-    value_bytes = end - text_end - 2
-    if value_bytes > 0x7F:
-        value_bytes -= 1
-    value_head = _VALUE + length_prefix(max(0, value_bytes))
+    value_head = filling_head(_VALUE, end - text_end)
+    if key_bytes != text_bytes + 2 or value_head is None:
+        return None
     value_at = text_end + len(value_head)
-    is_whole = key_bytes == text_bytes + 2 and value_bytes > 0 and value_at + value_bytes == end
-    return _Layout(text_at, text_end, value_head, value_at, end) if is_whole else None
+    return _Layout(text_at, text_end, value_head, value_at, end) if value_at < end else None
 
 
 def plain_puts(writes: Sequence[bytes]) -> tuple[list[bytes], list[bytes]] | None:

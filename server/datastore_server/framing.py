@@ -19,7 +19,7 @@ from datastore.model.limits import KEY_BYTES
 from datastore.model.metadata import Metadata
 from datastore.model.operations import ReadResult, WriteResult, refusal_of
 from datastore.model.query import Query
-from datastore.wire.varints import length_delimited, length_prefix
+from datastore.wire.varints import length_delimited, length_prefix, nested_head
 from datastore_server.checks import exceeded
 from datastore_server.interceptors import item_status
 from datastore_server.limits import Limits
@@ -46,15 +46,10 @@ _FIELD_2 = b"\x12"
 _FIELD_3 = b"\x1a"
 
 
-def _key_head(text_bytes: int) -> bytes:
-    text_head = _FIELD_1 + length_prefix(text_bytes)
-    return _FIELD_1 + length_prefix(len(text_head) + text_bytes) + text_head
-
-
 @lru_cache(maxsize=KEY_BYTES + 1)
 def _key_entry_head(text_bytes: int) -> bytes:
     """What precedes the key of an entry without a value."""
-    head = _key_head(text_bytes)
+    head = nested_head(text_bytes)
     return _FIELD_1 + length_prefix(len(head) + text_bytes) + head
 
 
@@ -68,7 +63,7 @@ class _Heads(dict[tuple[int, int], tuple[bytes, bytes]]):
 
     def __missing__(self, sizes: tuple[int, int]) -> tuple[bytes, bytes]:
         text_bytes, value_bytes = sizes
-        key_head, value_head = _key_head(text_bytes), _FIELD_2 + length_prefix(value_bytes)
+        key_head, value_head = nested_head(text_bytes), _FIELD_2 + length_prefix(value_bytes)
         entry_bytes = len(key_head) + text_bytes + len(value_head) + value_bytes
         if len(self) >= self.MOST:
             self.clear()
@@ -186,7 +181,7 @@ def _stored_frames(batch: Batch, values: Iterable[Any]) -> Iterator[bytes]:
     encode = wire.MetadataEncoder()
     for text, value, stamp in zip(_texts(batch), values, batch.required_metadata(), strict=True):
         value_field = b"" if value is None else length_delimited(_FIELD_2, value_data(value))
-        key_field = _key_head(len(text)) + text
+        key_field = nested_head(len(text)) + text
         yield length_delimited(_FIELD_1, key_field + value_field + _metadata_field(_FIELD_3, Metadata(*stamp), encode))
 
 
@@ -231,18 +226,11 @@ def _plain_results(read: Sequence[ReadResult]) -> list[bytes] | None:
     values = [one.value for one in read]
     if not set(map(type, values)) <= {wire.WireValue, type(None)}:
         return None
-    return [_ABSENT if value is None else _result_head(len(value.data)) + value.data for value in values]
+    return [_ABSENT if value is None else nested_head(len(value.data)) + value.data for value in values]
 
 
 #: The result of a key without a value.
 _ABSENT = length_delimited(_FIELD_1, b"")
-
-
-@lru_cache(maxsize=4096)
-def _result_head(value_bytes: int) -> bytes:
-    """What precedes the value in a result that has nothing else."""
-    head = _FIELD_1 + length_prefix(value_bytes)
-    return _FIELD_1 + length_prefix(len(head) + value_bytes) + head
 
 
 def _was_left_out(read: ReadResult) -> bool:

@@ -71,8 +71,7 @@ def listen_on(add_port: Callable[[str], int], address: Address, resolved: Sequen
         # With one address, the system selects a free port.
         return replace(address, port=_add(add_port, address, resolved[0]))
     here = _free(address, resolved)
-    for one in here:
-        _add(add_port, address, one)
+    listen_together(add_port, address, here)
     return replace(address, port=here[0].port)
 
 
@@ -95,7 +94,7 @@ def reserve(address: Address, resolved: Sequence[Address]) -> Reserved:
 
 
 def listen_together(add_port: Callable[[str], int], address: Address, here: Sequence[Address]) -> None:
-    """Make a server listen at an address that another process has reserved, beside others that do the same."""
+    """Make a server listen at these addresses of the host: free ones, or reserved ones that processes share."""
     for one in here:
         _add(add_port, address, one)
 

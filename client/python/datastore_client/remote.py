@@ -572,7 +572,8 @@ class RemoteDatastore(Datastore):
 
     def _batch(self, response: Any, query: Query) -> Batch:
         with_metadata = query.metadata or query.sorts_by_metadata
-        has_whole_entry = query.fields is not None and response.needs_last_entry and not query.sort_keys
+        # Before the batch keeps the response, without its other fields.
+        has_whole_entry = response.needs_last_entry and not query.sort_keys
         batch_of = wire.framed_batch if isinstance(response, raw.FramedResponse) else raw.entries_batch
         batch = batch_of(response, keys_only=query.keys_only, with_metadata=with_metadata)
         if batch.sort_keys is not None and b"" in batch.sort_keys:
